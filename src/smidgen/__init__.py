@@ -1,0 +1,32 @@
+"""smidgen turns a smidgen of labels into a segmentation model."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from smidgen.actions.again import again
+    from smidgen.actions.demo import demo
+    from smidgen.actions.evaluate import evaluate
+    from smidgen.actions.inspect import inspect
+    from smidgen.actions.methods import methods
+    from smidgen.actions.predict import predict
+    from smidgen.actions.train import train
+    from smidgen.data.dataset import Dataset
+
+__all__ = ["Dataset", "__version__", "again", "demo", "evaluate", "inspect", "methods", "predict", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Actions and Dataset are imported when first asked for: `import smidgen` costs nothing."""
+    if name not in __all__:
+        raise AttributeError(f"module 'smidgen' has no attribute '{name}'")
+    home = "smidgen.data.dataset" if name == "Dataset" else f"smidgen.actions.{name}"
+    return getattr(importlib.import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
