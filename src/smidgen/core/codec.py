@@ -1,0 +1,93 @@
+"""One file format for all values between stages: npz with a JSON part; nothing is ever unpickled.
+
+A value is a frozen dataclass of arrays and plain values, or one array or plain value by itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import types
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from smidgen.core.errors import SmidgenError
+
+PLAIN = "__plain__"
+SUFFIX = ".npz"
+
+
+def write_atomically(path: Path, fill: Callable[[Path], object]) -> None:
+    """Let `fill` write a temporary file beside `path` and rename it: a file with its final name is a whole one.
+
+    The temporary name carries the process and keeps the suffix, so two processes never meet and numpy appends nothing.
+    """
+    part = path.with_name(f".{os.getpid()}.part.{path.name}")
+    try:
+        fill(part)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what processes left that were killed while they wrote `path`. For a file that only one process writes."""
+    for part in path.parent.glob(f".*.part.{path.name}"):
+        part.unlink(missing_ok=True)
+
+
+def save(value: Any, path: Path) -> None:
+    """Write a value; the file appears whole or not at all."""
+    fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)} if dataclasses.is_dataclass(value) else {"value": value}
+    arrays: dict[str, Any] = {name: field for name, field in fields.items() if isinstance(field, np.ndarray)}
+    plain = json.dumps({name: field for name, field in fields.items() if name not in arrays}, default=_plain)
+    arrays[PLAIN] = np.frombuffer(plain.encode(), np.uint8)
+
+    def fill(part: Path) -> None:
+        with part.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+
+    write_atomically(path, fill)
+
+
+def load(path: Path, kind: type | None = None) -> Any:
+    """Read what `save` wrote: a `kind`, or the bare value if that is None.
+
+    Raises:
+        SmidgenError: The file is broken (naming it and the remedy).
+    """
+    try:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            fields = json.loads(file[PLAIN].tobytes()) | {name: file[name] for name in file.files if name != PLAIN}
+    except Exception as error:  # a broken file fails in many ways: zip, zlib, struct, JSON, …
+        raise SmidgenError(f"{path}: not a readable result ({error}): delete this file and run the same command again") from error
+    if kind is None:
+        return fields["value"]
+    hints = typing.get_type_hints(kind)
+    return kind(**{name: _as_hinted(field, hints.get(name)) for name, field in fields.items()})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"a result holds a {type(value).__name__}: give it arrays and plain values only")
+
+
+def _as_hinted(value: Any, hint: Any) -> Any:
+    """JSON knows no tuples: give them back where the annotation wants them, however deep."""
+    if not isinstance(value, list):
+        return value
+    inner = typing.get_args(hint)
+    if hint is tuple or typing.get_origin(hint) is tuple:
+        each = inner[:1] * len(value) if inner[1:] == (...,) else inner or (None,) * len(value)
+        return tuple(_as_hinted(item, of) for item, of in zip(value, each, strict=True))
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return _as_hinted(value, next((part for part in inner if part is not type(None)), None))
+    return [_as_hinted(item, inner[0] if inner else None) for item in value]

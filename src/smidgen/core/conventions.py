@@ -1,0 +1,6 @@
+"""Numbers that all rooms agree on."""
+
+from __future__ import annotations
+
+IGNORED = 255
+"""Label value of a pixel that is not labeled: never trained on, never scored. As a prediction: no answer."""

@@ -1,0 +1,98 @@
+"""What the core tells a watcher while it works; the command line shows it as bars, a log as lines."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Protocol, runtime_checkable
+
+
+@runtime_checkable
+class Bar(Protocol):
+    """Progress of one step."""
+
+    def advance(self, count: int = 1, facts: Mapping[str, float] | None = None) -> None:
+        """So many items or training steps more are done; `facts` are numbers worth showing (the loss)."""
+        ...
+
+
+@runtime_checkable
+class Screen(Protocol):
+    """Receives what happens; must not change it."""
+
+    def plan(self, stages: int) -> None:
+        """So many stages are to come."""
+        ...
+
+    def stage(self, stage: str, method: str, key: str, done: bool) -> None:
+        """A stage starts (or was finished before)."""
+        ...
+
+    @contextmanager
+    def step(self, name: str, total: int, done: int, unit: str) -> Iterator[Bar]:
+        """A map or fit of `total` units starts, `done` of them finished before."""
+        ...
+
+    def say(self, text: str) -> None:
+        """A line for people."""
+        ...
+
+
+class _Still:
+    def advance(self, count: int = 1, facts: Mapping[str, float] | None = None) -> None:
+        """Nobody looks."""
+
+
+class Silent:
+    """The screen where nobody looks: tests and all processes but the first."""
+
+    def plan(self, stages: int) -> None:
+        """Nothing."""
+
+    def stage(self, stage: str, method: str, key: str, done: bool) -> None:
+        """Nothing."""
+
+    @contextmanager
+    def step(self, name: str, total: int, done: int, unit: str) -> Iterator[Bar]:
+        """Nothing."""
+        yield _Still()
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+
+class Logged:
+    """Passes everything on to another screen and leaves a line in the log for each stage, step and word.
+
+    Args:
+        inner: Who is shown it.
+        log: Where lines go.
+    """
+
+    def __init__(self, inner: Screen, log: logging.Logger):
+        self.inner, self.log = inner, log
+
+    def plan(self, stages: int) -> None:
+        """So many stages are to come."""
+        self.inner.plan(stages)
+
+    def stage(self, stage: str, method: str, key: str, done: bool) -> None:
+        """A stage starts."""
+        self.log.info("%s %s %s%s", stage, method, key, " (finished before)" if done else "")
+        self.inner.stage(stage, method, key, done)
+
+    @contextmanager
+    def step(self, name: str, total: int, done: int, unit: str) -> Iterator[Bar]:
+        """A step starts; its seconds are logged."""
+        start = time.monotonic()
+        self.log.info("  %s: %d %s, %d done before", name, total, unit, done)
+        with self.inner.step(name, total, done, unit) as bar:
+            yield bar
+        self.log.info("  %s: %.1f s", name, time.monotonic() - start)
+
+    def say(self, text: str) -> None:
+        """A line for people."""
+        self.log.info(text)
+        self.inner.say(text)
