@@ -1,0 +1,146 @@
+"""A dataset out of arrays in memory: the same checks as for files, at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from smidgen.core.errors import DataError, Problem
+from smidgen.data.contents import Contents
+from smidgen.data.images import WHOLE_RANGE, Broken, ImageArray, value_range_of
+from smidgen.data.labels import LabelArray, histogram, labeled_share, packed, values_of
+from smidgen.data.layout import nearest
+from smidgen.data.tables import SPLITS
+from smidgen.products.sample import IGNORED, Classes, Sample
+
+SPARSE = 0.5
+"""Labels count as sparse when their median labeled share is smaller."""
+
+Many = Mapping[str, Any] | Sequence[Any] | np.ndarray
+"""One value per image: by id, or in the order of the images."""
+
+
+def from_arrays(
+    images: Many,
+    masks: Many | None,
+    tags: Many | None,
+    classes: Sequence[str] | None,
+    background: int | None,
+    split: Many | None,
+    groups: Many | None,
+) -> Contents:
+    """Contents of arrays; arguments as in `Dataset`.
+
+    Raises:
+        DataError: Shapes, label values, tags or splits that do not fit; all are listed.
+    """
+    if background not in (0, None):
+        raise DataError([Problem("background", f"{background}, 0 or None expected", "give the background the label value 0")])
+    pictures = {id: np.asarray(image) for id, image in _by_id(images, None, "images").items()}
+    ids = list(pictures)
+    problems = [problem for id, image in pictures.items() for problem in _image_problems(id, image)]
+    if problems:
+        raise DataError(problems)
+    labels = {id: np.asarray(mask) for id, mask in _by_id(masks, ids, "masks").items() if mask is not None}
+    marked = {id: found for id, found in _by_id(tags, ids, "tags").items() if found is not None}
+    parts = _by_id(split, ids, "split")
+    problems += [_split_problem(id, part) for id, part in parts.items() if part not in SPLITS]
+    stored = {id: packed(label) for id, label in labels.items()}
+    named = Classes(tuple(classes), background) if classes is not None else _classes(marked, stored, background)
+    values = values_of([histogram(one) for one in stored.values()], len(named) == 2 and named.background == 0)
+    floats = [image for image in pictures.values() if np.issubdtype(image.dtype, np.floating)]
+    value_range = value_range_of(floats) if floats else WHOLE_RANGE
+    channels = max(_channels(image) for image in pictures.values())
+    sparse = bool(stored) and float(np.median([labeled_share(histogram(one), values) for one in stored.values()])) < SPARSE
+    group = _by_id(groups, ids, "groups")
+    samples = {}
+    for id, image in pictures.items():
+        height, width = image.shape[:2]
+        reader = LabelArray(labels[id], (height, width), len(named), values) if id in labels else None
+        found = _tags(id, marked[id], named, problems) if id in marked else None
+        part = str(parts.get(id, "train"))
+        samples[id] = Sample(
+            id,
+            ImageArray(image, channels, value_range),
+            (height, width),
+            channels,
+            tags=found,
+            read_label=reader,
+            sparse=sparse and reader is not None,
+            split=part,
+            group=None if group.get(id) is None else str(group[id]),
+        )
+        problems += _reading_problems(id, samples[id])
+    if problems:
+        raise DataError(problems)
+    notes = () if values.meaning == "ids" else ("masks: 0 = background, other values = the class",)
+    return Contents(dict(sorted(samples.items())), named, "arrays", notes=notes, value_range=value_range)
+
+
+def _by_id(values: Many | None, ids: Sequence[str] | None, name: str) -> dict[str, Any]:
+    """One form inside: id -> value. Lists get running numbers as ids."""
+    if values is None:
+        return {}
+    if isinstance(values, Mapping):
+        strange = [str(id) for id in values if ids is not None and id not in ids]
+        if strange:
+            remedy = "use the ids of the images"
+            raise DataError([Problem(f"{name} {id}", "there is no image with this id", remedy, (id,)) for id in strange])
+        return {str(id): value for id, value in values.items()}
+    if ids is not None and len(values) != len(ids):
+        raise DataError([Problem(name, f"{len(values)} values for {len(ids)} images", "give one for each image (None = unknown)")])
+    width = max(3, len(str(len(values) - 1)))
+    return dict(zip(ids if ids is not None else [f"{i:0{width}}" for i in range(len(values))], values, strict=True))
+
+
+def _image_problems(id: str, image: np.ndarray) -> Iterable[Problem]:
+    if image.ndim not in (2, 3) or 0 in image.shape:
+        yield Problem(f"images {id}", f"shape {image.shape}, (h, w) or (h, w, c) expected", "give one image per id, channels last", (id,))
+    elif image.ndim == 3 and image.shape[2] > 64:
+        yield Problem(f"images {id}", f"shape {image.shape} would be {image.shape[2]} channels", "put the channels last: (h, w, c)", (id,))
+    elif not (np.issubdtype(image.dtype, np.number) or image.dtype == np.bool_) or np.iscomplexobj(image):
+        yield Problem(f"images {id}", f"type {image.dtype}, numbers expected", "give integers or floats", (id,))
+
+
+def _channels(image: np.ndarray) -> int:
+    return 1 if image.ndim == 2 else image.shape[2]
+
+
+def _split_problem(id: str, part: object) -> Problem:
+    return Problem(f"split {id}", f"{part}, one of {', '.join(SPLITS)} expected", f"write {nearest(str(part), SPLITS) or 'train'}", (id,))
+
+
+def _classes(tags: Mapping[str, Any], labels: Mapping[str, np.ndarray], background: int | None) -> Classes:
+    """Names out of the tags, and as many as the masks need."""
+    names = sorted({name for found in tags.values() for name in found if isinstance(name, str)})
+    front = [] if background is None else ["background"]
+    numbers = [int(value) for found in tags.values() for value in found if not isinstance(value, str)]
+    highest = [int(value) for label in labels.values() for value in histogram(label) if 0 <= value < IGNORED]
+    known = [*front, *names]
+    # A set with masks of 0 and 255 only has one class.
+    count = max([len(known), 2 if labels and background == 0 else 1, *(value + 1 for value in (*numbers, *highest))])
+    return Classes(tuple(known + [f"class {i}" for i in range(len(known), count)]), background)
+
+
+def _tags(id: str, found: Iterable[Any], classes: Classes, problems: list[Problem]) -> tuple[int, ...]:
+    values = set()
+    for tag in (found,) if isinstance(found, str) else found:
+        if isinstance(tag, str) and tag in classes.names:
+            values.add(classes.names.index(tag))
+        elif not isinstance(tag, str) and 0 <= int(tag) < len(classes):
+            values.add(int(tag))
+        else:
+            near = nearest(str(tag), classes.names)
+            problems.append(Problem(f"tags {id}", f"{tag} is no class", f"did you mean {near}?" if near else "add it to classes", (id,)))
+    return tuple(sorted(values - {classes.background}))
+
+
+def _reading_problems(id: str, sample: Sample) -> Iterable[Problem]:
+    for name, reader in (("images", sample.read_image), ("masks", sample.read_label)):
+        try:
+            if reader is not None:
+                reader.read()  # pyright: ignore[reportFunctionMemberAccess] (our own readers)
+        except Broken as broken:
+            yield Problem(f"{name} {id}", broken.what, broken.remedy, (id,))

@@ -1,0 +1,368 @@
+"""Reads a folder: which images are there, what is known of each, and what is wrong with it.
+
+Only headers and tables are read, and a few label files and floating-point images, to learn what their values mean.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
+
+import numpy as np
+
+from smidgen.core.errors import DataError, Problem
+from smidgen.data import layout as files
+from smidgen.data.arrays import SPARSE
+from smidgen.data.contents import Contents
+from smidgen.data.images import MODE_NOTES, SUFFIXES, WHOLE_RANGE, Broken, Header, ImageFile, header, pixels, stored_values, value_range_of
+from smidgen.data.labels import LOSSY, InstanceFile, LabelFile, Values, histogram, labeled_share, packed, shown, values_of
+from smidgen.data.layout import Layout, Listing, list_files, pair, read_layout, told
+from smidgen.data.naming import Named, folder_tags, name_classes, tie_tags
+from smidgen.data.splits import draw, group_of, shuffled
+from smidgen.data.tables import Names, Tags, read_groups, read_instances, read_split, read_tags
+from smidgen.products.sample import Classes, Sample
+
+MASKS_SEEN = 24
+"""So many label files of a kind are decoded to learn what their values mean."""
+FLOATS_SEEN = 16
+"""So many floating-point images are decoded to learn their range."""
+INSTANCES = "instances"
+
+
+@dataclass
+class Found:
+    """What gathers while a folder is read."""
+
+    folder: Path
+    layout: Layout
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def shown(self, path: str | Path) -> str:
+        """A path as messages show it."""
+        return Path(os.path.relpath(path, self.folder)).as_posix()
+
+
+def from_folder(
+    path: str | Path,
+    label_folder: str | None = None,
+    val: float | int = 0.2,
+    seed: int = 0,
+    value_range: tuple[float | int, float | int] | None = None,
+) -> Contents:
+    """Contents of a folder; arguments as in `Dataset.open`.
+
+    Raises:
+        DataError: There are no images to read, or dataset.yaml is wrong.
+    """
+    folder = Path(path)
+    if not folder.exists():
+        raise DataError([Problem(str(path), "there is no such folder", "check the path")])
+    folder = folder.absolute()  # workers and caches must not depend on the current folder
+    only = folder.name if folder.is_file() else None
+    folder = folder.parent if only else folder
+    found = Found(folder, Layout() if only else read_layout(folder))
+    listing, inside = _images(found, only, label_folder)
+    names = Names(listing.ids, found.layout.images or "images")
+    headers = _headers(found, listing)
+    tags = _tags(found, names, inside, listing)
+    known, instance_classes = _instance_table(found, names)
+    named = name_classes(folder, found.layout, tags, known)
+    tied, wrong = tie_tags(tags, named)
+    found.problems += [*tags.problems, *named.problems, *wrong]
+    labels = {} if only else _label_files(found, listing, label_folder)
+    meanings, named, sparse = _meanings(found, labels, named)
+    instances = {} if only else _paired(found, listing, INSTANCES, folder / INSTANCES)
+    given = None if value_range is None else (float(value_range[0]), float(value_range[1]))
+    channels, scale = _pixel_formats(found, listing, headers, given)
+    groups = _groups(found, names)
+    samples: dict[str, Sample] = {}
+    for id, head in sorted(headers.items()):
+        file = listing.files[id]
+        label = LabelFile(labels[id], head.size, len(named.classes), meanings[_kind(labels[id])]) if id in labels else None
+        samples[id] = Sample(
+            id,
+            ImageFile(file, head.mode, channels, scale if head.floating else WHOLE_RANGE),
+            head.size,
+            channels,
+            tags=tied.get(id),
+            read_label=label,
+            sparse=sparse and label is not None,
+            read_instances=InstanceFile(instances[id], head.size) if id in instances else None,
+            group=groups.get(id),
+            path=file,
+        )
+    samples, drawn = _split(found, names, samples, val, seed)
+    return Contents(
+        samples,
+        named.classes,
+        folder.resolve().name,
+        folder,
+        tuple(found.problems),
+        tuple(found.notes),
+        scale,
+        drawn,
+        {id: classes for id, classes in instance_classes.items() if id in samples},
+    )
+
+
+# ---------------------------------------------------------------- images
+
+
+def _images(found: Found, only: str | None, label_folder: str | None) -> tuple[Listing, bool]:
+    """The image files; and whether they lie directly in the dataset's folder, where its folders may be tags."""
+    folder, layout = found.folder, found.layout
+    name = layout.images or ("images" if (folder / "images").is_dir() and not only else None)
+    if name is not None:
+        if not (folder / name).is_dir():
+            raise DataError([Problem(files.YAML, f"images: there is no folder {name}", "correct the entry, or make the folder")])
+        listing = list_files(folder / name)
+    elif only:
+        listing = Listing({files.without_suffix(only): str(folder / only)}, {files.plain(only): files.without_suffix(only)})
+        if Path(only).suffix.lower() not in SUFFIXES:
+            raise DataError([Problem(str(folder / only), "not an image file", f"give a folder, or one of {', '.join(sorted(SUFFIXES))}")])
+    else:
+        extra = {part for part in (label_folder, layout.labels, layout.unlabeled) if part}
+        listing = list_files(folder, files.RESERVED | extra)
+    if layout.unlabeled:
+        _add_unlabeled(found, listing)
+    _say_ignored(found, listing, name)
+    if not listing.files:
+        raise DataError([_no_images(folder)])
+    return listing, name is None and not only
+
+
+def _add_unlabeled(found: Found, listing: Listing) -> None:
+    name = str(found.layout.unlabeled)
+    if not (found.folder / name).is_dir():
+        raise DataError([Problem(files.YAML, f"unlabeled: there is no folder {name}", "correct the entry, or make the folder")])
+    more = list_files(found.folder / name, prefix=f"{name}/")
+    for mine, others in ((listing.files, more.files), (listing.ids, more.ids), (listing.doubled, more.doubled)):
+        mine.update(others)  # pyright: ignore[reportArgumentType, reportCallIssue] (the pairs have the same types)
+    listing.ignored.extend(more.ignored)
+
+
+def _no_images(folder: Path) -> Problem:
+    if (folder / "volumes").is_dir():
+        remedy = "save their slices as images in images/, masks in masks/"
+        return Problem(f"{folder}/volumes", "volumes are not read by this version", remedy)
+    return Problem(str(folder), "no images found", f"put {', '.join(sorted(SUFFIXES))} files into {folder.name}/images")
+
+
+def _say_ignored(found: Found, listing: Listing, name: str | None) -> None:
+    # Tables and texts are meant to lie beside the images where there is no images folder.
+    strange = [one for one in listing.ignored if name or not one.endswith((".csv", ".txt", ".yaml", ".md", ".json"))]
+    if strange:
+        found.notes.append(f"{name or found.folder.name}/: ignored {told(strange)} (no image files)")
+    _report_doubled(found, listing)
+
+
+def _report_doubled(found: Found, listing: Listing) -> None:
+    for id, paths in listing.doubled.items():
+        what = f"has the same name as {found.shown(listing.files[id])} but for its ending"
+        found.problems += [Problem(found.shown(path), what, "rename or remove one of the two", (id,)) for path in paths]
+
+
+def _headers(found: Found, listing: Listing) -> dict[str, Header]:
+    headers = {}
+    for id, path in listing.files.items():
+        try:
+            headers[id] = header(path)
+        except Broken as broken:
+            found.problems.append(Problem(found.shown(path), broken.what, broken.remedy, (id,)))
+    return headers
+
+
+def _pixel_formats(
+    found: Found, listing: Listing, headers: Mapping[str, Header], given: tuple[float, float] | None
+) -> tuple[int, tuple[float, float]]:
+    """How many channels all images get, and the range of floating-point ones; what is converted is said."""
+    modes = Counter(head.mode for head in headers.values())
+    found.notes += [f"images: {count} with mode {mode}: {MODE_NOTES[mode]}" for mode, count in sorted(modes.items()) if mode in MODE_NOTES]
+    deep = sum(count for mode, count in modes.items() if "16" in mode)
+    if deep:
+        found.notes.append(f"images: {deep} with 16 bits: 0 stays 0, 65535 becomes 1")
+    counts = Counter(head.channels for head in headers.values())
+    colors = Counter({number: count for number, count in counts.items() if number > 1})
+    channels = colors.most_common(1)[0][0] if colors else 1
+    if colors and counts[1]:
+        found.notes.append(f"images: {counts[1]} gray among {colors.total()} with more channels: repeated to {channels} channels")
+    for id, head in headers.items():
+        if head.channels not in (1, channels):
+            what = f"{head.channels} channels, {channels} expected as in most images"
+            found.problems.append(Problem(found.shown(listing.files[id]), what, "convert it, or leave it out", (id,)))
+    floating = [id for id, head in headers.items() if head.floating]
+    if not floating or given is not None:
+        return channels, given or WHOLE_RANGE
+    scale = value_range_of(_decoded(listing.files[id] for id in shuffled(floating, "floats")[:FLOATS_SEEN]))
+    how = "1st and 99th percentile" if scale != WHOLE_RANGE else "as stored"
+    found.notes.append(f"images: {len(floating)} with floating-point values: {scale[0]:g} becomes 0, {scale[1]:g} becomes 1 ({how})")
+    return channels, scale
+
+
+def _decoded(paths: Iterable[str]) -> Iterable[np.ndarray]:
+    for path in paths:
+        try:
+            yield pixels(path)
+        except Broken:
+            continue  # verification names it
+
+
+# ---------------------------------------------------------------- tables
+
+
+def _tags(found: Found, names: Names, inside: bool, listing: Listing) -> Tags:
+    path = found.folder / "tags.csv"
+    if path.is_file():
+        return read_tags(path, path.name, names)
+    if not inside:
+        return Tags()
+    beside = f"{found.layout.unlabeled}/"
+    tags = folder_tags(id for id in listing.files if not found.layout.unlabeled or not id.startswith(beside))
+    folders = sorted(set(tags.lines.values()))
+    if {where.removeprefix("folder ").removesuffix("/").casefold() for where in folders} & files.SPLIT_FOLDERS:
+        found.notes.append(f"{told(folders)}: not taken as tags; write a split.csv to use them as splits")
+        return Tags()
+    if tags.names:
+        empty = sorted({tags.lines[id] for id, tag in tags.names.items() if not tag})
+        found.notes.append(f"{told(folders)}: taken as image tags" + (f"; {told(empty)}: known to hold none" if empty else ""))
+    return tags
+
+
+def _instance_table(found: Found, names: Names) -> tuple[dict[int, str], dict[str, dict[int, int]]]:
+    path = found.folder / "instances.csv"
+    if not path.is_file():
+        return {}, {}
+    known, classes, problems = read_instances(path, path.name, names)
+    found.problems += problems
+    return known, classes
+
+
+def _groups(found: Found, names: Names) -> dict[str, str]:
+    if not found.layout.groups:
+        return {}
+    groups, problems = read_groups(found.folder, found.layout.groups, names)
+    found.problems += problems
+    return groups
+
+
+def _split(found: Found, names: Names, samples: dict[str, Sample], val: float | int, seed: int) -> tuple[dict[str, Sample], bool]:
+    path = found.folder / "split.csv"
+    if not path.is_file():
+        split = draw(samples, val, seed)
+        return {id: replace(sample, split=split[id]) for id, sample in samples.items()}, True
+    split, problems = read_split(path, path.name, names)
+    found.problems += problems
+    unnamed = [id for id in samples if id not in split]
+    if unnamed:
+        found.notes.append(f"split.csv: {len(unnamed)} images have no line and are in train ({told(unnamed)})")
+    samples = {id: replace(sample, split=split.get(id, "train")) for id, sample in samples.items()}
+    sides: dict[str, set[str]] = {}
+    for sample in samples.values():
+        sides.setdefault(group_of(sample), set()).add(sample.split)
+    torn = [group for group, parts in sides.items() if len(parts) > 1]
+    if torn:
+        found.notes.append(f"split.csv: {len(torn)} groups are in more than one split ({told(torn)}), so scores may be too good")
+    return samples, False
+
+
+# ---------------------------------------------------------------- labels
+
+
+def _label_files(found: Found, listing: Listing, label_folder: str | None) -> dict[str, str]:
+    """Image id -> label file."""
+    wanted = label_folder or found.layout.labels
+    there = [name for name in files.LABEL_FOLDERS if (found.folder / name).is_dir()]
+    if wanted is None and not there:
+        return {}
+    name = wanted or there[0]
+    if not (found.folder / name).is_dir():
+        setting = "label_folder" if label_folder else f"{files.YAML} labels"
+        raise DataError([Problem(setting, f"there is no folder {name} in {found.folder.name}", "correct it, or make the folder")])
+    if wanted is None and len(there) > 1:
+        found.notes.append(f"{there[1]}/ is not read, because there is {name}/ (dataset.yaml: `labels: {there[1]}` reads it)")
+    return _paired(found, listing, name, found.folder / name)
+
+
+def _paired(found: Found, listing: Listing, name: str, folder: Path) -> dict[str, str]:
+    if not folder.is_dir():
+        return {}
+    labels = list_files(folder)
+    _report_doubled(found, labels)
+    if labels.ignored:
+        found.notes.append(f"{name}/: ignored {told(labels.ignored)} (no image files)")
+    pairs = pair(listing.files, labels.files)
+    if any(pairs.affix):
+        found.notes.append(f"{name}/: files are called like their image with {' and '.join(part for part in pairs.affix if part)} added")
+    for id in pairs.orphans:
+        remedy = "add the image, or rename the file like its image"
+        found.problems.append(Problem(found.shown(labels.files[id]), "there is no image of this name", remedy, (id,)))
+    return pairs.files
+
+
+def _kind(path: str) -> bool:
+    """Label files of lossy formats are looked at by themselves."""
+    return PurePath(path).suffix.lower() in LOSSY
+
+
+def _meanings(found: Found, labels: Mapping[str, str], named: Named) -> tuple[dict[bool, Values], Named, bool]:
+    """What label values mean, the classes with a name for the only class of a set without names, and whether labels are sparse."""
+    if not labels:
+        return {}, named, False
+    two = named.classes.background == 0 and len(named.classes) <= 2
+    samples = {kind: _histograms(path for path in labels.values() if _kind(path) == kind) for kind in (False, True)}
+    meanings = {kind: values_of(seen, two) for kind, seen in samples.items()}
+    name = Path(os.path.relpath(next(iter(labels.values())), found.folder)).parts[0]
+    if not named.source:
+        named = _nameless(named, [value for seen in samples.values() for one in seen for value in one], meanings)
+    if named.unsure:
+        choose, name_them = "write `background: 0` or `background: none` into dataset.yaml", "write classes.txt, the background first"
+        remedy = choose if named.declared else name_them
+        found.problems.append(Problem(f"{name}/", f"label values are not sure: {named.unsure}", remedy))
+    for kind, seen in samples.items():
+        _say_meaning(found, name, kind, meanings[kind], seen, named.classes)
+    shares = [labeled_share(one, meanings[kind]) for kind, seen in samples.items() for one in seen]
+    sparse = bool(shares) and statistics.median(shares) < SPARSE
+    if sparse:
+        share = 100 * statistics.median(shares)
+        found.notes.append(f"{name}/: sparse labels (half of {len(shares)} files have less than {share:.2g} % of their pixels labeled)")
+    return meanings, named, sparse
+
+
+def _histograms(paths: Iterable[str]) -> list[dict[int, int]]:
+    seen = []
+    for path in shuffled(paths, "masks")[:MASKS_SEEN]:
+        try:
+            seen.append(histogram(packed(stored_values(path))))
+        except Broken:
+            continue  # verification names it
+    return seen
+
+
+def _nameless(named: Named, values: list[int], meanings: Mapping[bool, Values]) -> Named:
+    """Masks without any names: two values need none; else they are asked for."""
+    background = named.classes.background
+    classes = [value for value in values if 0 <= value < 255]
+    if any(one.meaning != "ids" for one in meanings.values()) or (background == 0 and max(classes, default=0) <= 1):
+        return replace(named, classes=Classes(("background", "foreground"), 0), source="the masks")
+    highest = max(classes, default=0)
+    names = tuple("background" if i == background else f"class {i}" for i in range(highest + 1))
+    unsure = f"there are no names for the values {told([str(value) for value in sorted(set(classes))])}"
+    return replace(named, classes=Classes(names, background), unsure=unsure)
+
+
+def _say_meaning(found: Found, name: str, lossy: bool, values: Values, seen: list[dict[int, int]], classes: Classes) -> None:
+    which, zero = f"{name}/ ({'JPEG' if lossy else 'PNG or TIFF'})", classes.names[0]
+    if values.meaning == "two values":
+        told_by = f"only these two values in {len(seen)} files looked at"
+        found.notes.append(f"{which}: 0 = {zero}, {shown(values.foreground)} = {classes.names[1]} ({told_by})")
+    elif values.meaning == "threshold":
+        split = f"below = {zero}, from there = {classes.names[1]}"
+        found.notes.append(f"{which}: blurred values around 0 and 255 are split at 128: {split}")
+    elif seen and set().union(*seen) <= {0, 255} and any(255 in one for one in seen):
+        taken = f"255 is taken as unlabeled, so nothing but {zero} is labeled"
+        found.notes.append(f"{which}: only 0 and 255 in {len(seen)} files looked at: {taken}")

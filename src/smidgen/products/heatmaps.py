@@ -1,0 +1,30 @@
+"""Heatmaps: how much each class that may be present speaks for itself at each place of one image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+
+@dataclass(frozen=True)
+class Heatmaps:
+    """Evidence of one image, one map per class that may be present. Maps may be coarser than the image (`size`).
+
+    Args:
+        maps: Evidence in [0, 1].
+        ids: Label value of each map.
+        background: Evidence for "none of them", in the same scale; each localizer and refiner fills it. None only where
+            the classes know no background.
+        peak: Largest raw value of each map before it was scaled.
+        size: Spatial size of the image.
+        ignore: Places that shall not become labels, at the maps' size.
+    """
+
+    maps: Float[np.ndarray, "k *space"]
+    ids: tuple[int, ...]
+    background: Float[np.ndarray, "*space"] | None
+    peak: Float[np.ndarray, " k"]
+    size: tuple[int, ...]
+    ignore: Bool[np.ndarray, "*space"] | None = None

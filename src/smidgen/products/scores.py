@@ -1,0 +1,23 @@
+"""Scores: what a segmenter says about one image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The prediction for one image at its own size.
+
+    Args:
+        label: Most probable class per pixel.
+        confidence: Its probability in [0, 1].
+        probs: All class probabilities, kept on request only (they are large).
+    """
+
+    label: UInt8[np.ndarray, "*space"]
+    confidence: Float[np.ndarray, "*space"]
+    probs: Float[np.ndarray, "k *space"] | None = None
