@@ -1,0 +1,49 @@
+"""Network: encoder and head joined, for images of any size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from smidgen.parts.networks.encoders import Encoder
+from smidgen.parts.networks.prediction import Prediction
+
+
+class Network(nn.Module):
+    """A segmentation network.
+
+    Args:
+        encoder: Gives the pyramid of features.
+        head: Turns it into a Prediction; it has a `stride`.
+    """
+
+    def __init__(self, encoder: Encoder, head: nn.Module):
+        super().__init__()
+        self.encoder, self.head = encoder, head
+
+    def forward(self, image: Float[Tensor, "b c h w"]) -> Prediction:
+        """Logits at the head's stride: ceil(size / stride) places.
+
+        The image is continued at its lower and right border to a multiple of the largest stride, by its last row and column.
+
+        Args:
+            image: Values in [0, 1].
+        """
+        size, multiple = tuple(image.shape[-2:]), max(self.encoder.strides)
+        below, right = (-n % multiple for n in size)
+        padded = F.pad(image, (0, right, 0, below), mode="replicate") if below or right else image
+        whole = tuple(padded.shape[-2:])
+        found: Prediction = self.head(self.encoder(padded), whole)
+        aux = tuple(replace(one, logits=_cropped(one.logits, whole, size)) for one in found.aux)
+        return Prediction(_cropped(found.logits, whole, size), aux)
+
+
+def _cropped(logits: Tensor, whole: Sequence[int], size: Sequence[int]) -> Tensor:
+    """Leave out the places that see nothing but the continuation."""
+    parts = (slice(0, math.ceil(n * places / all)) for n, places, all in zip(size, logits.shape[-2:], whole, strict=True))
+    return logits[(..., *parts)]
