@@ -1,0 +1,204 @@
+"""Supervised segmentation (DeepLab-v2's recipe: Chen et al., TPAMI 2018): a network learns the labels it is given, pixel by pixel.
+
+Reading order: supervised, Training.terms, rate. Where labels come from - people, scribbles, heatmaps - makes no difference:
+pixels of value 255 are not learned from. Settings: settings.Supervised.
+Differs: random scales are drawn evenly and not in steps; the batch statistics of the encoder stay those of its pretraining.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.optim import SGD, AdamW, Optimizer
+
+from smidgen.core.errors import NeedError, ShapeError
+from smidgen.core.fit import Step, Stream
+from smidgen.core.run import Run
+from smidgen.data.dataset import Dataset
+from smidgen.data.transforms import Augmentation
+from smidgen.methods.segment import settings
+from smidgen.parts.losses.ce import ce
+from smidgen.parts.losses.settings import Ce
+from smidgen.parts.losses.sums import LossFactory, mean_over_labeled
+from smidgen.parts.networks.encoders import EncoderFactory
+from smidgen.parts.networks.factories import HeadFactory
+from smidgen.parts.networks.network import Network
+from smidgen.products.labels import LabelMap
+from smidgen.products.sample import IGNORED, Sample
+from smidgen.products.segmenter import Architecture, Segmenter
+
+
+def supervised(
+    run: Run,
+    settings: settings.Supervised,
+    data: Dataset,
+    encoder: EncoderFactory,
+    head: HeadFactory,
+    loss: LossFactory,
+    labels: Mapping[str, LabelMap] | None = None,
+) -> Segmenter:
+    """Train encoder and head on the train images that have a label.
+
+    Args:
+        run: Trains.
+        settings: How.
+        data: Images; classes.
+        encoder: Makes the encoder.
+        head: Makes the head.
+        loss: What is minimized.
+        labels: Made labels by image id; None: the masks of the data.
+
+    Returns:
+        The network with its last weights.
+
+    Raises:
+        NeedError: No train image has a label.
+    """
+    pairs = labeled(data, labels)
+    body = encoder()
+    network = Network(body, head(body.channels, body.strides, len(data.classes)))
+    run.fit("train", Training(network, pairs, loss, settings, encoder.in_channels))
+    architecture = Architecture(
+        encoder.settings, head.name, head.settings, data.classes, encoder.in_channels, settings.size, settings.crop, data.value_range
+    )
+    return Segmenter(network, architecture)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image with its label, read when asked for.
+
+    Args:
+        sample: The image, and the label where `labels` is None.
+        labels: Made labels by image id.
+    """
+
+    sample: Sample
+    labels: Mapping[str, LabelMap] | None = None
+
+    @property
+    def id(self) -> str:
+        """Names the image in messages."""
+        return self.sample.id
+
+    @property
+    def path(self) -> str:
+        """Names the image in messages."""
+        return self.sample.path
+
+    def read(self) -> tuple[Float[np.ndarray, "c h w"], LabelMap]:
+        """Image in [0, 1] and label, of one size.
+
+        Raises:
+            ShapeError: They differ in size.
+        """
+        image = self.sample.image()
+        if self.labels is None:
+            label = self.sample.label()
+            found = LabelMap(np.full(image.shape[1:], IGNORED, np.uint8) if label is None else label)
+        else:
+            found = self.labels[self.id]
+        if found.label.shape != image.shape[1:]:
+            sizes = f"the image has size {image.shape[1:]} and its label {found.label.shape}"
+            raise ShapeError(f"{self.path or self.id}: {sizes}: give both the same size")
+        return image, found
+
+
+def labeled(data: Dataset, labels: Mapping[str, LabelMap] | None) -> list[Pair]:
+    """The train images that have a label, by id.
+
+    Raises:
+        NeedError: There are none.
+    """
+    samples = data.labeled if labels is None else {id: sample for id, sample in data.train.items() if id in labels}
+    if not samples:
+        raise NeedError("segment: no image of train has a label: add masks or scribbles, or choose a recipe that makes labels from tags")
+    return [Pair(samples[id], labels) for id in sorted(samples)]
+
+
+def prepare(pair: Pair, augment: Augmentation, channels: int, use_confidence: bool) -> dict[str, Tensor]:
+    """One random view of one image, with the label moved along.
+
+    Args:
+        pair: Image and label.
+        augment: Draws the view.
+        channels: What the network takes; gray images are repeated.
+        use_confidence: Hand the labels' confidence on.
+    """
+    image, known = pair.read()
+    if len(image) not in (1, channels):
+        raise ShapeError(f"{pair.path or pair.id}: {len(image)} channels, the network takes {channels}: convert this image")
+    confidence = None
+    if use_confidence:
+        confidence = np.ones(known.label.shape, np.float32) if known.confidence is None else known.confidence
+    view = augment(image if len(image) == channels else np.repeat(image, channels, axis=0), known.label, confidence)
+    batch = {"image": view.image, "label": view.label}
+    return batch if view.confidence is None else batch | {"confidence": view.confidence}
+
+
+class Training:
+    """The learner: one network, one optimizer, one stream of labeled images.
+
+    Args:
+        network: Encoder and head.
+        pairs: Images with labels.
+        loss: What is minimized.
+        settings: How.
+        channels: Channels of the images.
+    """
+
+    def __init__(self, network: Network, pairs: Sequence[Pair], loss: LossFactory, settings: settings.Supervised, channels: int):
+        augment = Augmentation(settings.crop, settings.size, settings.scale, settings.flip, settings.color)
+        self.loss, self.settings = loss, settings
+        self.networks = nn.ModuleDict({"segmenter": network})
+        self.optimizers = {"all": optimizer(network, settings)}
+        ready = partial(prepare, augment=augment, channels=channels, use_confidence=settings.use_confidence)
+        self.streams = {"labeled": Stream(pairs, settings.batch, ready)}
+        self.steps = math.ceil(settings.epochs * len(pairs) / settings.batch) if settings.epochs else settings.steps
+        self.clip = settings.clip or None
+
+    def schedule(self, progress: float) -> float:
+        """Factor on the learning rates."""
+        return rate(progress, self.steps, self.settings.warmup, self.settings.power)
+
+    def terms(self, batch: dict, turn: str, at: Step) -> Mapping[str, Tensor]:
+        """The loss of the logits, and cross-entropy of what the head predicts on the way."""
+        views = batch["labeled"]
+        label, confidence = views["label"].long(), views.get("confidence")
+        predicted = self.networks["segmenter"](views["image"])
+        main = self.loss(predicted.logits, label, confidence, at.progress)
+        terms = {self.loss.expression: mean_over_labeled(main, label)}
+        for aux in predicted.aux:
+            terms[f"aux-{aux.name}"] = aux.weight * mean_over_labeled(ce(Ce(), aux.logits, label, confidence, at.progress), label)
+        return terms
+
+
+def rate(progress: float, steps: int, warmup: int, power: float) -> float:
+    """Factor on the learning rates: a polynomial fall, and in the first steps an even rise.
+
+    Args:
+        progress: Share of the steps that are done, in [0, 1).
+        steps: All steps.
+        warmup: Steps of the rise.
+        power: Of the fall; 1 = a straight line.
+    """
+    risen = min(1.0, (progress * steps + 1) / warmup) if warmup else 1.0
+    return risen * (1 - progress) ** power
+
+
+def optimizer(network: Network, settings: settings.Supervised) -> Optimizer:
+    """Encoder and head with their own learning rates; what the encoder froze stays out."""
+    groups = [
+        {"params": [p for p in module.parameters() if p.requires_grad], "lr": lr}
+        for module, lr in ((network.encoder, settings.lr_encoder), (network.head, settings.lr_head))
+    ]
+    groups = [group for group in groups if group["params"]]
+    if settings.optimizer == "adamw":
+        return AdamW(groups, weight_decay=settings.weight_decay)
+    return SGD(groups, momentum=settings.momentum, weight_decay=settings.weight_decay)
