@@ -1,0 +1,96 @@
+"""What follows a recipe: predictions, scores, the model's folder and the report; all of it is rebuilt from `stages/`."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from smidgen.actions.reporting import Outcome, report
+from smidgen.actions.scoring import Scored, facts, score
+from smidgen.actions.train import Job
+from smidgen.core.codec import write_atomically
+from smidgen.core.run import Run
+from smidgen.data.dataset import Dataset
+from smidgen.parts.metrics.ranking import TagRanking, rank, tag_table
+from smidgen.products.segmenter import Segmenter
+
+LOOKED_AT = 120
+"""Training images that are predicted for pictures, agreement and the list of the least certain ones."""
+
+
+def finish(job: Job, run: Run, segmenter: Segmenter | None) -> None:
+    """Score and report what a recipe made.
+
+    Args:
+        job: What was to be done.
+        run: What was done.
+        segmenter: The product; None where the recipe was stopped before (`--until`).
+    """
+    val, looked = job.full.only("val"), some_of_train(job)
+    predictions: dict[str, Mapping[str, Any]] = {}
+    run.until = None
+    if segmenter is not None:
+        segmenter.recipe = job.resolved.recipe
+        for name, data in {"val": val, "train": looked}.items():
+            if data.samples:
+                predictions[name] = run.stage("predict", job.resolved.choice.predict, data, segmenter=segmenter)
+    if run.fabric.global_rank == 0:
+        outcome = _outcome(job, run, val, looked, predictions)
+        _write_scores(job, outcome)
+        if segmenter is not None:
+            _write_model(job, segmenter, outcome)
+        report(job, run, outcome)
+    run.fabric.barrier()
+
+
+def some_of_train(job: Job) -> Dataset:
+    """Training images to look at, drawn with the seed."""
+    ids = sorted(job.full.train)
+    chosen = random.Random(job.resolved.seed).sample(ids, min(LOOKED_AT, len(ids)))
+    return job.full.only("train", chosen)
+
+
+def _outcome(job: Job, run: Run, val: Dataset, looked: Dataset, predictions: Mapping[str, Mapping[str, Any]]) -> Outcome:
+    products = {one.stage: one.product for one in run.finished}
+    scored: dict[str, Scored] = {}
+    if "val" in predictions and (one := score(val, predictions["val"])):
+        scored["val"] = one
+    labels = products.get("label")
+    if labels is not None and (one := score(job.full.only("train"), labels)):
+        scored["train_pseudo_masks"] = one
+    ranking = _ranking(val, products["classify"]) if "classify" in products else None
+    return Outcome(val, looked, predictions, products.get("localize"), products.get("refine"), labels, scored, ranking)
+
+
+def _ranking(val: Dataset, classifier: Any) -> TagRanking | None:
+    probs: Mapping[str, np.ndarray] = getattr(classifier, "tag_probs", {})
+    ids = [id for id, sample in val.samples.items() if sample.tags is not None and id in probs]
+    if not ids:
+        return None
+    truth = tag_table([val.samples[id].tags for id in ids], classifier.ids)
+    return rank(truth, np.stack([probs[id] for id in ids]), [val.classes.names[i] for i in classifier.ids])
+
+
+def _write_scores(job: Job, outcome: Outcome) -> None:
+    found: dict[str, Any] = {name: facts(scored) for name, scored in outcome.scored.items()}
+    if outcome.ranking is not None:
+        ranking = outcome.ranking
+        values = {name: None if np.isnan(value) else float(value) for name, value in zip(ranking.names, ranking.ap, strict=True)}
+        found["tags"] = {"map": None if np.isnan(ranking.mean) else ranking.mean, "ap": values}
+    write_atomically(job.folder / "scores.json", lambda part: part.write_text(json.dumps(found, indent=1), encoding="utf-8"))
+
+
+def _write_model(job: Job, segmenter: Segmenter, outcome: Outcome) -> None:
+    """The new folder takes the old one's place when it is whole."""
+    if "val" in outcome.scored:
+        segmenter.scores = {"val_miou": outcome.scored["val"].total.miou}
+    new, place = job.folder / ".model.part", job.folder / "model"
+    shutil.rmtree(new, ignore_errors=True)
+    segmenter.save(new)
+    shutil.rmtree(place, ignore_errors=True)
+    new.replace(place)

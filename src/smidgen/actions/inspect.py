@@ -1,0 +1,146 @@
+"""`smidgen inspect`: which labels are there, what is broken, which recipe `train` would run and about how long it takes."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from smidgen.actions.choose import Chosen, Use, choose
+from smidgen.actions.opening import open_data
+from smidgen.core import settings
+from smidgen.core.errors import DataError, Problem
+from smidgen.core.machine import cores, default_preset
+from smidgen.core.plan import Plan
+from smidgen.core.screen import Screen, Silent
+from smidgen.data.dataset import Dataset
+from smidgen.data.summary import Summary, summarize
+from smidgen.recipes.choice import resolve
+
+REFERENCE_CORES = 2
+"""The seconds in the presets were measured on so many cores."""
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What was found.
+
+    Args:
+        summary: Counts, sizes, meanings, problems.
+        chosen: The recipe that `train` would run; None where there is nothing to learn from.
+        stages: Its stages, as "stage method".
+        minutes: About how long it takes on this machine; None where the preset does not know.
+        lines: All of it in words, for a screen.
+    """
+
+    summary: Summary
+    chosen: Chosen | None
+    stages: tuple[str, ...]
+    minutes: float | None
+    lines: tuple[str, ...]
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What is wrong, with remedies."""
+        return self.summary.problems
+
+    @property
+    def classes(self) -> tuple[tuple[str, str, str, str], ...]:
+        """Name, tagged images, masks with it, and share of the pixels of each class, as text."""
+        rows = self.summary.classes
+        return tuple(
+            (f"{row.value} {row.name}", str(row.tagged), str(row.masks), f"{100 * row.share:.1f} %" if row.masks else "") for row in rows
+        )
+
+    @property
+    def next(self) -> str:
+        """What to type next."""
+        if self.problems:
+            return "mend the files above, or train with --skip-broken where only single images are named"
+        return "smidgen train DATA" if self.chosen else ""
+
+
+def inspect(
+    data: str | Path | Dataset,
+    *,
+    use: Use | None = None,
+    preset: str | None = None,
+    label_folder: str | None = None,
+    val: float = 0.2,
+    seed: int = 0,
+    full: bool = False,
+    screen: Screen | None = None,
+) -> Inspected:
+    """Tell what is in a dataset before anything is trained: labels, problems, recipe, time.
+
+    Reads headers, tables, end markers and a seeded sample of the masks.
+
+    Args:
+        data: Folder with images and whatever labels there are; in Python also a Dataset.
+        use: Which supervision `train` would use; all there is by default.
+        preset: small (two cores), base or large (GPU), demo, or paper.
+        label_folder: Folder of labels to read instead of masks/, such as scribbles.
+        val: Share of the groups that validate, where split.csv does not say.
+        seed: Of the split that is drawn where there is no split.csv.
+        full: Decode every file.
+        screen: Hears of the progress; silent by default.
+
+    Returns:
+        What was found.
+
+    Raises:
+        DataError: There is no such folder, or no image in it.
+    """
+    opened = open_data(data, label_folder, val, seed)
+    with (screen or Silent()).step("look", len(opened.samples), 0, "images") as bar:
+        summary = summarize(opened, full, progress=lambda done, of: bar.advance())
+    usable = opened.using(use)
+    try:
+        chosen, reason = choose(usable), ""
+    except DataError as error:
+        chosen, reason = None, str(error)
+    name = preset or default_preset()
+    stages, minutes = plan(chosen, usable, name) if chosen else ((), None)
+    return Inspected(summary, chosen, stages, minutes, tuple(_lines(summary, chosen, reason, stages, minutes, name)))
+
+
+def plan(chosen: Chosen, data: Dataset, preset_name: str) -> tuple[tuple[str, ...], float | None]:
+    """Stages of a recipe, and about how many minutes they take on this machine."""
+    resolved = resolve(chosen.recipe, preset_name, {})
+    planned = Plan()
+    recipe = getattr(importlib.import_module(f"smidgen.recipes.{chosen.recipe}"), chosen.recipe)
+    planned.stage("predict", resolved.choice.predict, data, segmenter=recipe(planned, data, resolved.choice))
+    seconds = settings.preset(preset_name).get("seconds_per_image", {})
+    learned = max(len(data.labeled if chosen.recipe == "masks" else data.tagged), 1)
+    known = [seconds[row.name] for row in planned.stages if row.name in seconds]
+    minutes = sum(known) * learned / 60 * REFERENCE_CORES / max(cores(), 1) if known else None
+    return tuple(f"{row.stage} {row.name}" for row in planned.stages), minutes
+
+
+def _lines(
+    summary: Summary, chosen: Chosen | None, reason: str, stages: tuple[str, ...], minutes: float | None, preset_name: str
+) -> Iterator[str]:
+    modes = ", ".join(f"{count} {mode}" for mode, count in summary.modes.items() if mode)
+    yield f"{summary.name}: {summary.images} images, {len(summary.problems)} problems"
+    sizes = " … ".join(" × ".join(map(str, size)) for size in dict.fromkeys((summary.smallest, summary.median, summary.largest)))
+    yield f"sizes     {sizes} (height × width: smallest, median, largest)" + (f"; {modes}" if modes else "")
+    for split, one in summary.splits.items():
+        kinds = {"tags": one.tags, "full masks": one.masks, "sparse masks": one.sparse, "instances": one.instances, "nothing": one.nothing}
+        parts = [f"{count} {kind}" for kind, count in kinds.items() if count]
+        known = f" ({one.empty} known to hold none)" if one.empty else ""
+        yield f"{split:9} {one.images} images: {', '.join(parts)}{known}; {one.groups} groups"
+    if summary.split_drawn:
+        yield "split     drawn by group with the seed, since there is no split.csv"
+    if summary.masks:
+        share = 100 * (summary.labeled_share or 0)
+        yield f"masks     {summary.masks_seen} of {summary.masks} looked at; median labeled share {share:.0f} %"
+    for text in (*summary.notes, *summary.remarks, *(chosen.notes if chosen else ())):
+        yield f"note      {text}"
+    if chosen is None:
+        yield f"recipe    none: {reason}"
+        return
+    yield f"recipe    {chosen.recipe}: {chosen.why}"
+    yield f"          {' → '.join(stages)} (preset {preset_name})"
+    if minutes is not None:
+        yield f"time      about {max(1, round(minutes))} min on this machine ({cores()} cores)"

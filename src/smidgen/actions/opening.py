@@ -1,0 +1,44 @@
+"""What every command that learns does first: open the data, check all of it, say what was found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from smidgen.core.errors import DataError
+from smidgen.core.screen import Screen
+from smidgen.data.checks import verify
+from smidgen.data.dataset import Dataset
+
+
+def open_data(data: str | Path | Dataset, label_folder: str | None = None, val: float = 0.2, seed: int = 0) -> Dataset:
+    """The dataset in a folder, or the one given.
+
+    Raises:
+        DataError: There is no such folder, or nothing in it.
+    """
+    return data if isinstance(data, Dataset) else Dataset.open(Path(data), label_folder=label_folder, val=val, seed=seed)
+
+
+def checked(data: Dataset, cache: Path | None, skip_broken: bool, screen: Screen) -> Dataset:
+    """The dataset with every file decoded once; what is broken stops the work or is left out.
+
+    Args:
+        data: What to check.
+        cache: Remembers what was decoded, by path, size and time.
+        skip_broken: Leave out the images that have a problem.
+        screen: Hears of each file, and of what was left out.
+
+    Raises:
+        DataError: All problems at once, each with file and remedy.
+    """
+    readers = ("read_image", "read_label", "read_instances")
+    files = sum(getattr(sample, reader) is not None for sample in data.samples.values() for reader in readers)
+    with screen.step("check", files, 0, "files") as bar:
+        problems = verify(data, cache, lambda done, of: bar.advance())
+    fatal = [problem for problem in problems if not (skip_broken and problem.ids)]
+    if fatal:
+        raise DataError(problems)
+    broken = {id for problem in problems for id in problem.ids}
+    for problem in problems:
+        screen.say(f"left out  {problem}")
+    return data.without(broken) if broken else data

@@ -1,0 +1,154 @@
+"""`smidgen predict`: masks for new images of any size."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from smidgen.core.codec import write_atomically
+from smidgen.core.errors import DataError, UsageError
+from smidgen.core.screen import Screen, Silent
+from smidgen.data.images import Broken, ImageFile, header
+from smidgen.data.layout import list_files
+from smidgen.products.masks import overlay, write_image, write_mask
+
+if TYPE_CHECKING:
+    from smidgen.products.segmenter import Segmenter
+
+TABLE = "predictions.csv"
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What was predicted.
+
+    Args:
+        folder: Where the masks are.
+        masks: Image -> mask.
+        confidence: Image -> mean probability of the predicted classes; the least certain images come first.
+        left_out: Images that can't be read, with the reason.
+    """
+
+    folder: Path
+    masks: dict[str, str]
+    confidence: dict[str, float]
+    left_out: dict[str, str]
+
+
+def predict(
+    run: str | Path,
+    images: str | Path | Sequence[str | Path],
+    out: str | Path | None = None,
+    *,
+    overlays: bool = False,
+    probs: bool = False,
+    scales: tuple[float, ...] = (1.0,),
+    flip: bool = False,
+    skip_broken: bool = False,
+    screen: Screen | None = None,
+) -> Predicted:
+    """Predict a mask for each image: an index PNG with a palette, of the image's size and name.
+
+    Args:
+        run: Run folder, or the model folder in it.
+        images: A folder (searched with its subfolders), one image, or several.
+        out: Where masks go; RUN/predictions/NAME by default.
+        overlays: Also write pictures of the image with the mask over it.
+        probs: Also write all class probabilities (npz, one array `probs` of classes x height x width, float16).
+        scales: Relative input sizes whose probabilities are averaged.
+        flip: Also average over the mirrored image.
+        skip_broken: Leave out images that can't be read instead of stopping.
+        screen: Hears of the progress; silent by default.
+
+    Returns:
+        Where everything is, and how sure the model was.
+
+    Raises:
+        UsageError: No model, no images, two images with one mask name, or an image that can't be read.
+    """
+    screen = screen or Silent()
+    root, files = _files(images)
+    names = _mask_names(root, files)
+    folder = Path(out) if out is not None else _default_folder(Path(run), root)
+    segmenter = _load(Path(run))
+    predicted = Predicted(folder, {}, {}, {})
+    with screen.step("predict", len(files), 0, "images") as bar:
+        for file in files:
+            bar.advance()
+            try:
+                image = ImageFile(str(file), channels=header(str(file)).channels, value_range=segmenter.architecture.value_range)()
+            except (DataError, Broken) as error:
+                if not skip_broken:
+                    raise UsageError(f"{file}: can't be read ({error}): mend or remove it, or --skip-broken") from error
+                predicted.left_out[str(file)] = str(error)
+                continue
+            scores = segmenter.predict(image, scales=scales, flip=flip, keep_probs=probs)
+            target = folder / f"{names[file]}.png"
+            write_mask(target, scores.label)
+            if overlays:
+                write_image(
+                    folder / "overlays" / f"{names[file]}.jpg", overlay(image, scores.label, background=segmenter.classes.background)
+                )
+            if scores.probs is not None:
+                write_probs(folder / "probs" / f"{names[file]}.npz", scores.probs)
+            predicted.masks[str(file)] = str(target)
+            predicted.confidence[str(file)] = float(np.mean(scores.confidence))
+    _write_table(predicted)
+    return predicted
+
+
+def _load(run: Path) -> Segmenter:
+    from smidgen.products.segmenter import Segmenter
+
+    folder = run / "model" if (run / "model").is_dir() else run
+    return Segmenter.load(folder)
+
+
+def write_probs(path: Path, probs: np.ndarray) -> None:
+    """Class probabilities as float16."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda part: np.savez_compressed(part, probs=probs.astype(np.float16)))
+
+
+def _files(images: str | Path | Sequence[str | Path]) -> tuple[Path | None, list[Path]]:
+    if isinstance(images, str | Path) and Path(images).is_dir():
+        listing = list_files(Path(images))
+        files = sorted(Path(file) for file in (*listing.files.values(), *(twin for twins in listing.doubled.values() for twin in twins)))
+        if not files:
+            raise UsageError(f"{images}: no images in this folder: they end in .jpg, .png or .tif")
+        return Path(images), files
+    listed = [Path(images)] if isinstance(images, str | Path) else [Path(image) for image in images]
+    missing = [str(path) for path in listed if not path.is_file()]
+    if missing:
+        raise UsageError(f"{', '.join(missing[:5])}: no such file or folder: correct the path")
+    return None, listed
+
+
+def _mask_names(root: Path | None, files: Sequence[Path]) -> dict[Path, str]:
+    """Whole stem below the folder; where two images would share it, the suffix stays in the name."""
+    plain = {file: (file.relative_to(root) if root else Path(file.name)).with_suffix("").as_posix() for file in files}
+    counts: dict[str, int] = {}
+    for name in plain.values():
+        counts[name] = counts.get(name, 0) + 1
+    return {file: name if counts[name] == 1 else f"{name}{file.suffix.replace('.', '-')}" for file, name in plain.items()}
+
+
+def _default_folder(run: Path, root: Path | None) -> Path:
+    base = run.parent if run.name == "model" else run
+    return base / "predictions" / (root.resolve().name if root else "images")
+
+
+def _write_table(predicted: Predicted) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(("image", "mask", "confidence"))
+    for image, confidence in sorted(predicted.confidence.items(), key=lambda item: item[1]):
+        writer.writerow((image, predicted.masks[image], f"{confidence:.4f}"))
+    predicted.folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(predicted.folder / TABLE, lambda part: part.write_text(text.getvalue(), encoding="utf-8"))

@@ -1,0 +1,244 @@
+"""Fills the report of a training from what its stages left."""
+
+from __future__ import annotations
+
+import csv
+import shlex
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from smidgen.actions.scoring import Scored
+from smidgen.core import registry
+from smidgen.core.machine import cores, versions
+from smidgen.data.dataset import Dataset
+from smidgen.data.summary import summarize
+from smidgen.parts.metrics.confusion import Confusion
+from smidgen.parts.metrics.ranking import TagRanking
+from smidgen.report.content import (
+    BY_CONFIDENCE,
+    BY_SCORE,
+    Agreement,
+    Curve,
+    DataCard,
+    Picture,
+    ScoreRow,
+    SplitCounts,
+    StageCard,
+    Uncertain,
+    arrange,
+    differences,
+    rows_of,
+)
+from smidgen.report.training import TrainingReport, write_report
+
+if TYPE_CHECKING:
+    from smidgen.actions.train import Job
+    from smidgen.core.run import Finished, Run
+
+SHOWN_TRAIN = 6
+"""Training images whose way from tag to mask is shown."""
+UNSURE = 10
+USED = {"tags": "image tags only", "masks": "masks", "sparse": "scribbles and points"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a recipe made, for scores and report.
+
+    Args:
+        val: Images that are scored.
+        looked: Training images that were predicted, too.
+        predictions: "val" and "train" -> id -> Scores.
+        heatmaps: Of the localizer.
+        refined: Of the last refiner.
+        labels: Pseudo-masks of train.
+        scored: What could be scored against masks, by name.
+        ranking: Image-level average precision on val.
+    """
+
+    val: Dataset
+    looked: Dataset
+    predictions: Mapping[str, Mapping[str, Any]]
+    heatmaps: Mapping[str, Any] | None
+    refined: Mapping[str, Any] | None
+    labels: Mapping[str, Any] | None
+    scored: Mapping[str, Scored]
+    ranking: TagRanking | None
+
+
+def report(job: Job, run: Run, outcome: Outcome) -> None:
+    """Write RUN/report.html."""
+    seen = {id: scores for part in outcome.predictions.values() for id, scores in part.items()}
+    confidence = {id: float(np.mean(scores.confidence)) for id, scores in seen.items()}
+    write_report(
+        TrainingReport(
+            title=job.full.name,
+            classes=job.full.classes,
+            made=time.strftime("%Y-%m-%d %H:%M"),
+            pictures=(*_train_pictures(job, outcome, seen), *_val_pictures(outcome, confidence)),
+            data=_data_card(job),
+            stages=tuple(_stage_card(one, outcome, run) for one in run.finished if not _repeats(one, run)),
+            curves=tuple(_curves(run)),
+            scores=tuple(_score_rows(outcome)) if "val" in outcome.scored else (),
+            ranking=outcome.ranking,
+            agreements=tuple(_agreements(job, outcome)),
+            notes=job.chosen.notes,
+            uncertain=tuple(_uncertain(outcome, confidence)),
+            next_steps=_next(job, outcome),
+            command=_command(job),
+            environment=_environment(job, run),
+            stages_bytes=sum(path.stat().st_size for path in (job.folder / "stages").rglob("*") if path.is_file()),
+        ),
+        job.folder / "report.html",
+    )
+
+
+def _repeats(one: Finished, run: Run) -> bool:
+    """A second prediction with the same settings is no stage of its own."""
+    return next(other for other in run.finished if (other.stage, other.method) == (one.stage, one.method)) is not one
+
+
+def _train_pictures(job: Job, outcome: Outcome, seen: Mapping[str, Any]) -> Iterator[Picture]:
+    maps = outcome.refined or outcome.heatmaps
+    if maps is None:
+        return
+    names = job.full.classes.names
+    tagged = [id for id, sample in outcome.looked.samples.items() if sample.tags and id in maps]
+    for id in tagged[:SHOWN_TRAIN]:
+        sample = outcome.looked.samples[id]
+        yield Picture(
+            id=id,
+            image=sample.image(),
+            heatmaps=maps[id],
+            pseudo=outcome.labels[id].label if outcome.labels is not None and id in outcome.labels else None,
+            prediction=seen[id].label if id in seen else None,
+            truth=sample.label(),
+            tags=tuple(names[i] for i in sample.tags or ()),
+            group="training images: from tag to mask",
+        )
+
+
+def _val_pictures(outcome: Outcome, confidence: Mapping[str, float]) -> Iterator[Picture]:
+    if "val" not in outcome.predictions:
+        return
+    scored = outcome.scored.get("val")
+    by = dict(scored.images) if scored else {id: confidence[id] for id in outcome.val.samples}
+    names = outcome.val.classes.names
+    for group, ids in arrange(by, groups=BY_SCORE if scored else BY_CONFIDENCE).items():
+        for id in ids:
+            sample = outcome.val.samples[id]
+            yield Picture(
+                id=id,
+                image=sample.image(),
+                prediction=outcome.predictions["val"][id].label,
+                truth=sample.label(),
+                tags=tuple(names[i] for i in sample.tags or ()),
+                score=scored.images[id] if scored else None,
+                confidence=confidence[id],
+                group=group or "validation images",
+            )
+
+
+def _data_card(job: Job) -> DataCard:
+    summary = summarize(job.full)
+    used = {"train": len(job.data.labeled)}
+    counts = tuple(
+        SplitCounts(split, one.images, one.tags, one.masks, one.sparse, one.instances, used.get(split))
+        for split, one in summary.splits.items()
+    )
+    images = {split: _class_images(getattr(job.full, split), len(job.full.classes)) for split in summary.splits}
+    use = USED.get(str(job.words["use"]), "image tags only" if job.chosen.recipe == "tags" else f"{len(job.data.labeled)} masks")
+    return DataCard(job.full.name, use, counts, images, (*job.full.notes, *summary.remarks), job.full.problems)
+
+
+def _class_images(samples: Mapping[str, Any], classes: int) -> list[int]:
+    return [sum(i in (sample.tags or ()) for sample in samples.values()) for i in range(classes)]
+
+
+def _stage_card(one: Finished, outcome: Outcome, run: Run) -> StageCard:
+    row = registry.method(one.stage, one.method)
+    note = ""
+    if one.stage == "classify":
+        note = run.supplies["encoder"].origin
+        if outcome.ranking is not None:
+            note += f"; mAP on val {outcome.ranking}"
+    return StageCard(
+        one.stage, one.method, row.line, settings=differences(one.settings), seconds=one.seconds, peak_mib=one.peak_mib, note=note
+    )
+
+
+def _curves(run: Run) -> Iterator[Curve]:
+    for one in run.finished:
+        for log in sorted(one.folder.glob("*/log.csv")):
+            with log.open(newline="", encoding="utf-8") as file:
+                yield Curve(f"{one.stage} {one.method}: {log.parent.name.partition('-')[2]}", rows_of(list(csv.DictReader(file))))
+
+
+def _score_rows(outcome: Outcome) -> Iterator[ScoreRow]:
+    texts = {
+        "val": ("val, model", ""),
+        "train_pseudo_masks": ("train, pseudo-masks", "masks of train were looked at for this row only, after everything was trained"),
+    }
+    for name, scored in outcome.scored.items():
+        title, note = texts[name]
+        yield ScoreRow(title, scored.total, scored.counts, note)
+
+
+def _agreements(job: Job, outcome: Outcome) -> Iterator[Agreement]:
+    predicted = outcome.predictions.get("train")
+    if outcome.labels is None or predicted is None:
+        return
+    both = [id for id in predicted if id in outcome.labels]
+    confusion = Confusion(job.full.classes.names, job.full.classes.background)
+    for id in both:
+        confusion.add(outcome.labels[id].label, predicted[id].label)
+    if both:
+        yield Agreement(f"pseudo-masks and predictions, {len(both)} training images", confusion)
+
+
+def _uncertain(outcome: Outcome, confidence: Mapping[str, float]) -> Iterator[Uncertain]:
+    candidates = [id for id in outcome.predictions.get("train", {}) if outcome.looked.samples[id].read_label is None]
+    for id in sorted(candidates, key=lambda id: confidence[id])[:UNSURE]:
+        label = outcome.predictions["train"][id].label
+        yield Uncertain(id, outcome.looked.samples[id].image(), label, confidence[id])
+
+
+def _next(job: Job, outcome: Outcome) -> tuple[str, ...]:
+    run = job.folder
+    steps = [f"`smidgen predict {run} IMAGES --out MASKS --overlays` paints new images."]
+    if not outcome.scored:
+        steps.append(
+            "Draw masks for the ten images listed as least certain, save them in `masks/` and run the same command: then there is a score."
+        )
+    if outcome.ranking is not None and not np.isnan(outcome.ranking.mean):
+        worst = outcome.ranking.names[int(np.nanargmin(outcome.ranking.ap))]
+        steps.append(f"The classifier finds '{worst}' worst: more images with and without it teach most.")
+    return tuple(steps)
+
+
+def _command(job: Job) -> str:
+    words = {name: value for name, value in job.words.items() if name not in ("data", "out", "settings") and value not in (None, False)}
+    defaults = {"val": 0.2, "seed": 0}
+    said = [f"--{name.replace('_', '-')} {value}" for name, value in words.items() if defaults.get(name) != value and value is not True]
+    flags = [f"--{name.replace('_', '-')}" for name, value in words.items() if value is True]
+    groups = [
+        f"--{group}.{name.replace('_', '-')} {value}"
+        for group, values in job.words["settings"].items()
+        for name, value in dict(values).items()
+    ]
+    folder = shlex.quote(Path(job.words["data"]).name) if job.words["data"] else "DATA"
+    return " ".join(["smidgen train", folder, f"--out {shlex.quote(job.folder.name)}", *said, *flags, *groups])
+
+
+def _environment(job: Job, run: Run) -> dict[str, str]:
+    return versions() | {
+        "seed": str(run.seed),
+        "device": f"{run.device.type}, {cores()} cores, {run.fabric.world_size} process(es)",
+        "precision": str(run.fabric.strategy.precision.precision),
+        "data": job.data.key,
+    }

@@ -1,0 +1,93 @@
+"""Turns words into a call of an action; knows no command, option or default of its own."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import smidgen
+from smidgen.core import registry
+from smidgen.core.errors import SmidgenError, UsageError
+
+ACTIONS = Path(__file__).parents[1] / "actions"
+INTERRUPTED = 130
+DEFAULT_HELP = ("-h", "--help", "help")
+
+
+def commands() -> tuple[str, ...]:
+    """Names of the commands: the functions of the Python API."""
+    return tuple(name for name in smidgen.__all__ if (ACTIONS / f"{name}.py").exists())
+
+
+def entry() -> None:
+    """The program `smidgen`."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(words: Sequence[str]) -> int:
+    """Run one command.
+
+    Args:
+        words: What was typed after `smidgen`.
+
+    Returns:
+        0 done, 1 the work failed, 2 wrong words or data, 130 interrupted.
+    """
+    try:
+        if not words or words[0] in DEFAULT_HELP:
+            return _overview()
+        if words[0] in ("--version", "-V"):
+            sys.stdout.write(f"smidgen {smidgen.__version__}\n")
+            return 0
+        return _command(words[0], list(words[1:]))
+    except SmidgenError as error:
+        _complain(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        _complain("stopped; the same command goes on where it stopped")
+        return INTERRUPTED
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+
+
+def _command(name: str, words: list[str]) -> int:
+    if name not in commands():
+        raise UsageError(f"smidgen {name}: no such command: {registry.nearest(name, commands())}")
+    from smidgen.cli.options import parse
+
+    action: Callable[..., Any] = getattr(smidgen, name)
+    values = parse(action, f"smidgen {name}", words)
+    from rich.console import Console
+
+    from smidgen.cli.screen import Terminal
+    from smidgen.cli.show import show
+
+    logging.getLogger("smidgen").addHandler(logging.NullHandler())
+    console = Console(highlight=False)
+    if "screen" in inspect.signature(action).parameters:
+        values["screen"] = Terminal(console)
+    show(action(**values), console)
+    return 0
+
+
+def _overview() -> int:
+    lines = [f"smidgen {smidgen.__version__}: a smidgen of labels in, a segmentation model out", "", "usage: smidgen COMMAND …", ""]
+    lines += [f"  {name:10}{_first_line(name)}" for name in commands()]
+    lines += ["", "smidgen COMMAND --help tells more. Start with: smidgen demo", ""]
+    sys.stdout.write("\n".join(lines))
+    return 0
+
+
+def _first_line(name: str) -> str:
+    tree = ast.parse((ACTIONS / f"{name}.py").read_text(encoding="utf-8"))
+    function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
+    return (ast.get_docstring(function) or "").split("\n")[0]
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(f"smidgen: {text}\n")

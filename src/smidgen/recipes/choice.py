@@ -1,0 +1,175 @@
+"""What a recipe runs with: which method in each place, and the settings of all that take part. Torch-free."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from smidgen.core import registry
+from smidgen.core.errors import SettingsError
+from smidgen.core.settings import Frozen, Machine, overlay, preset, validated
+from smidgen.parts.losses.expression import parse
+from smidgen.parts.networks import settings as networks
+
+FOLDER = Path(__file__).parent
+
+
+class Choice(Frozen):
+    """Which method stands in each place of a recipe."""
+
+    classify: str = "gap"
+    """Classifier of image tags."""
+    localize: str = "advcam"
+    """Where the classifier sees each tag."""
+    refine: tuple[str, ...] = ("walk",)
+    """Refiners of the heatmaps, in order; joined with + on the command line; none = leave them as they are."""
+    label: str = "argmax"
+    """From heatmaps to one class per pixel."""
+    segment: str = "supervised"
+    """Training of the segmentation network."""
+    predict: str = "windows"
+    """How images are predicted."""
+    head: str = "fpn"
+    """Head of the segmentation network."""
+    loss: str = "ce"
+    """Loss of the segmentation network; sums such as 0.5*dice+ce."""
+
+
+PARTS = ("head", "loss")
+SUPPLIED = ("encoder", *PARTS)
+"""Needs that come from the settings: factories, not products."""
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A recipe with everything it needs to know, as it stands in `run.yaml`.
+
+    Args:
+        recipe: Name of the recipe.
+        preset: Name of the preset.
+        choice: Which method in each place.
+        methods: Settings by name of method, head or loss.
+        encoder: Settings of the encoder.
+        machine: What it runs on.
+        seed: All randomness derives from it.
+    """
+
+    recipe: str
+    preset: str
+    choice: Choice
+    methods: Mapping[str, Frozen]
+    encoder: networks.Encoder
+    machine: Machine
+    seed: int
+
+    def to_yaml(self) -> str:
+        """All of it, as words or YAML would say it."""
+        slots = {name: value for name, value in self.choice.model_dump(mode="json").items() if name in places(self.recipe)}
+        groups = {name: one.model_dump(mode="json") for name, one in self.methods.items()}
+        head = {"recipe": self.recipe, "preset": self.preset, "seed": self.seed, **slots}
+        rest = {"encoder": self.encoder.model_dump(mode="json"), **groups, "machine": self.machine.model_dump(mode="json")}
+        return yaml.safe_dump(head | rest, sort_keys=False, allow_unicode=True)
+
+
+@lru_cache
+def recipes() -> tuple[str, ...]:
+    """All recipes: modules of this folder that define a function of their own name."""
+    return tuple(path.stem for path in sorted(FOLDER.glob("*.py")) if _function(path.stem) is not None)
+
+
+def _function(recipe: str) -> ast.FunctionDef | None:
+    path = FOLDER / f"{recipe}.py"
+    if not path.exists():
+        return None
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return next((node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == recipe), None)
+
+
+@lru_cache
+def places(recipe: str) -> tuple[str, ...]:
+    """The places of Choice that a recipe fills, read from its text: what it says `choice.` of, and what its methods get handed.
+
+    Raises:
+        SettingsError: No such recipe.
+    """
+    function = _function(recipe)
+    if function is None:
+        raise SettingsError(f"--recipe {recipe}: no such recipe: {registry.nearest(recipe, recipes())}")
+    said = {n.attr for n in ast.walk(function) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == "choice"}
+    return tuple(name for name in Choice.model_fields if name in said | {"predict", *PARTS})
+
+
+def chosen(choice: Choice, recipe: str) -> dict[str, type[Frozen]]:
+    """Settings classes by name, of all methods and parts that a recipe uses with this choice.
+
+    Raises:
+        SettingsError: A name in `choice` is not known.
+    """
+    found: dict[str, type[Frozen]] = {}
+    for place in places(recipe):
+        value = getattr(choice, place)
+        if place == "loss":
+            found |= {name: registry.part_settings("loss", name) for _, name in parse(value)}
+        elif place == "head":
+            found[value] = registry.part_settings("head", value)
+        else:
+            rows = [registry.method(place, name) for name in ((value,) if isinstance(value, str) else value)]
+            found |= {row.name: registry.settings_of(row) for row in rows}
+    return found
+
+
+def resolve(recipe: str, preset_name: str, words: Mapping[str, Any]) -> Resolved:
+    """Defaults, then the preset, then words.
+
+    Args:
+        recipe: Name of the recipe.
+        preset_name: Name of the preset.
+        words: Places of Choice, groups of settings (`advcam: {steps: 8}`), `encoder`, `machine`, `seed`; None = not said.
+
+    Raises:
+        SettingsError: An unknown name, an impossible value, or settings of something that the recipe does not use.
+    """
+    said = {name: value for name, value in words.items() if value is not None}
+    values = overlay(preset(preset_name), said)
+    slots = {name: split(values[name]) if name == "refine" else values[name] for name in Choice.model_fields if name in values}
+    choice = validated(Choice, slots, "recipe")
+    classes = chosen(choice, recipe)
+    fixed = {"encoder", "machine", "seed", *Choice.model_fields}
+    for name in said:
+        if name not in fixed and name not in classes:
+            raise SettingsError(_unused(name, choice, recipe, classes))
+        if name in Choice.model_fields and name not in places(recipe):
+            raise SettingsError(f"--{name}: the recipe {recipe} has no such place; it has {', '.join(places(recipe))}")
+    return Resolved(
+        recipe=recipe,
+        preset=preset_name,
+        choice=choice,
+        methods={name: validated(kind, values.get(name, {}), name) for name, kind in classes.items()},
+        encoder=validated(networks.Encoder, values.get("encoder", {}), "encoder"),
+        machine=validated(Machine, values.get("machine", {}), "machine"),
+        seed=int(values.get("seed", 0)),
+    )
+
+
+def split(refine: Any) -> tuple[str, ...]:
+    """Names of refiners from `a+b`, from a list, or from none."""
+    names = refine.split("+") if isinstance(refine, str) else tuple(refine)
+    return tuple(name for name in names if name != "none")
+
+
+def _unused(name: str, choice: Choice, recipe: str, classes: Mapping[str, Any]) -> str:
+    for row in registry.methods():
+        if row.name == name:
+            return (
+                f"{name}: this recipe ({recipe}) does not use it; it runs {', '.join(classes)}: add --{row.stage} {name}, or leave it out"
+            )
+    for kind in PARTS:
+        if name in registry.parts(kind):  # pyright: ignore[reportArgumentType]
+            return f"{name}: this recipe ({recipe}) does not use it: add --{kind} {name}, or leave it out"
+    return f"{name}: nothing has this name: {registry.nearest(name, [*classes, 'encoder', 'machine', *Choice.model_fields])}"

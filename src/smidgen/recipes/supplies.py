@@ -1,0 +1,31 @@
+"""Needs that come from the settings, not from a stage: factories of encoder and head, and the loss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from smidgen.data.dataset import Dataset
+from smidgen.parts.losses.sums import LossFactory
+from smidgen.parts.networks.encoders import EncoderFactory
+from smidgen.parts.networks.factories import HeadFactory
+from smidgen.recipes.choice import Resolved
+
+
+def supplies(resolved: Resolved, data: Dataset) -> dict[str, Any]:
+    """What `run.stage` hands to methods that ask for `encoder`, `head` or `loss`; each has a `key`.
+
+    Args:
+        resolved: The settings.
+        data: Its images say how many channels the encoder gets: 3 for gray images as well, which are repeated.
+    """
+    choice = resolved.choice
+    return {
+        "encoder": EncoderFactory(resolved.encoder, channels(data)),
+        "head": HeadFactory(choice.head, resolved.methods[choice.head]),
+        "loss": LossFactory(choice.loss, resolved.methods),
+    }
+
+
+def channels(data: Dataset) -> int:
+    """Channels of the images: the most that any has."""
+    return max((sample.channels for sample in data.samples.values()), default=3)

@@ -1,0 +1,29 @@
+"""Image tags in, a segmentation model out: classify, localize, refine, label, segment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from smidgen.recipes.choice import Choice
+
+if TYPE_CHECKING:
+    from smidgen.data.dataset import Dataset
+
+
+def tags(run: Any, data: Dataset, choice: Choice) -> Any:
+    """Train from image tags alone; no mask is read.
+
+    Args:
+        run: A Run, or a Plan that only notes the stages.
+        data: Samples of train with known tags.
+        choice: Which method in each place.
+
+    Returns:
+        The Segmenter.
+    """
+    classifier = run.stage("classify", choice.classify, data)
+    heatmaps = run.stage("localize", choice.localize, data, classifier=classifier)
+    for refiner in choice.refine:
+        heatmaps = run.stage("refine", refiner, data, heatmaps=heatmaps, classifier=classifier)
+    labels = run.stage("label", choice.label, data, heatmaps=heatmaps)
+    return run.stage("segment", choice.segment, data, labels=labels)

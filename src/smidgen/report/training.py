@@ -1,0 +1,212 @@
+"""The report of a training: one page that carries everything in itself, opens with pictures and says what to distrust.
+
+Reading order: TrainingReport (what it is made of), write_report, then `templates/training.html`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from smidgen.core.codec import write_atomically
+from smidgen.parts.metrics.confusion import uncertainty
+from smidgen.parts.metrics.ranking import TagRanking
+from smidgen.products.colors import PALETTE
+from smidgen.products.sample import Classes
+from smidgen.report import blocks, failures, pictures
+from smidgen.report.content import BY_CONFIDENCE, BY_SCORE, Agreement, Curve, DataCard, Picture, ScoreRow, StageCard, Uncertain
+from smidgen.report.failures import percent
+
+THUMBNAIL = 200
+"""Longer side of a thumbnail, in pixels."""
+FEW = 5
+"""A class that is in fewer images than this makes the uncertainty of a mean itself uncertain: it is not told."""
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What a training came to. Only title and classes must be known; the page shows what there is and says what there is not.
+
+    Args:
+        title: Name of the run or the data.
+        classes: What label values mean.
+        kind: What sort of report it is, for the line above the title.
+        verdict: One sentence; "" composes it from the numbers.
+        made: When, in words.
+        pictures: Rows of pictures, in order; `content.arrange` chooses them.
+        data: The data and the labels used.
+        stages: The recipe, in order.
+        curves: Logs of the trainings.
+        scores: What was scored against masks; the first is the model on val and makes the headline. () = there were no masks.
+        ranking: Image-level average precision of the classifier on val.
+        agreements: How far stages say the same.
+        notes: Further things to distrust, a sentence each.
+        uncertain: Images of which the model is least sure, least sure first.
+        next_steps: What to do next, a line each; `words` between backticks are set as code.
+        command: How to reproduce it, as typed.
+        environment: Versions, seed, threads, device, fingerprint of the data …
+        stages_bytes: Size of `stages/`.
+    """
+
+    title: str
+    classes: Classes
+    kind: str = "training report"
+    verdict: str = ""
+    made: str = ""
+    pictures: tuple[Picture, ...] = ()
+    data: DataCard = field(default_factory=DataCard)
+    stages: tuple[StageCard, ...] = ()
+    curves: tuple[Curve, ...] = ()
+    scores: tuple[ScoreRow, ...] = ()
+    ranking: TagRanking | None = None
+    agreements: tuple[Agreement, ...] = ()
+    notes: tuple[str, ...] = ()
+    uncertain: tuple[Uncertain, ...] = ()
+    next_steps: tuple[str, ...] = ()
+    command: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    stages_bytes: int | None = None
+
+
+def write_report(report: TrainingReport, path: Path, colors: UInt8[np.ndarray, "256 3"] = PALETTE) -> None:
+    """Write the page; it appears whole or not at all.
+
+    Args:
+        report: What to show.
+        path: The file.
+        colors: Color of each label value.
+    """
+    page = html(report, colors)
+    write_atomically(path, lambda part: part.write_text(page, encoding="utf-8"))
+
+
+def html(report: TrainingReport, colors: UInt8[np.ndarray, "256 3"] = PALETTE) -> str:
+    """The page as text."""
+    background = report.classes.background
+    groups = blocks.picture_groups(report.pictures, colors, background)
+    best = report.scores[0] if report.scores else None
+    drawn = _drawn(report)
+    return blocks.render(
+        "training.html",
+        report=report,
+        verdict=report.verdict or verdict(report),
+        figures=_figures(report),
+        has_evidence=any(one.heatmaps is not None for one in report.pictures),
+        groups=groups,
+        orders=dict.fromkeys(BY_SCORE, "by each image’s own mIoU")
+        | dict.fromkeys(BY_CONFIDENCE, "by mean probability, for there is no truth"),
+        legend=[(name, blocks.css(colors[i])) for i, name in enumerate(report.classes.names) if i in drawn and i != background],
+        hatched=255 in drawn,
+        colors={name: blocks.css(colors[i]) for i, name in enumerate(report.classes.names)},
+        links=[blocks.address(stage.link) for stage in report.stages],
+        curves=[(one.title, drawing) for one in report.curves if (drawing := blocks.curve(one)) is not None],
+        class_rows=_class_rows(report),
+        splits=list(report.data.class_images),
+        heat=blocks.heat(best.confusion) if best is not None and best.confusion.pixels else None,
+        notes=_notes(report),
+        tag_rows=_tag_rows(report.ranking),
+        thumbnails=[_thumbnail(one, colors, background) for one in report.uncertain],
+        seconds=[stage.seconds for stage in report.stages if stage.seconds is not None],
+    )
+
+
+def verdict(report: TrainingReport) -> str:
+    """One sentence with the number that counts, or with why there is none."""
+    images = sum(split.images for split in report.data.splits)
+    about = ", ".join(filter(None, [f"{images} images" if images else "", report.data.use]))
+    sentence = (f"{about}: " if about else "") + _outcome(report) + "."
+    return sentence[0].upper() + sentence[1:]
+
+
+def _outcome(report: TrainingReport) -> str:
+    if report.scores:
+        scored = report.scores[0].confusion
+        if not scored.pixels:
+            return "nothing could be scored"
+        mean = scored.mean()
+        where = report.scores[0].name.partition(",")[0]
+        poor = f"; the model predicts one class only ({scored.one_class})" if scored.one_class is not None else ""
+        return f"{where} mIoU {percent(mean.value)} over {mean.over}{poor}"
+    if report.ranking is not None and not np.isnan(report.ranking.mean):
+        return f"no masks to score against; image tags are found with mAP {percent(report.ranking.mean)} over {report.ranking.over}"
+    return "no masks to score against"
+
+
+def _figures(report: TrainingReport) -> list[tuple[str, str, str]]:
+    """The few numbers under the verdict: (value, what, remark)."""
+    found = []
+    if report.scores and report.scores[0].confusion.pixels:
+        row = report.scores[0]
+        scored, mean = row.confusion, row.confusion.mean()
+        found.append((percent(mean.value), "mIoU", _spread(row) or mean.over))
+        if scored.background is not None:
+            found.append((percent(scored.miou_foreground), "without background", scored.mean(background=False).over.split(" with")[0]))
+        found.append((percent(scored.commonest_class_miou()), "baseline", f"everything is {scored.commonest_class}"))
+        found.append((percent(scored.pixel_accuracy), "pixel accuracy", f"{blocks.number(scored.pixels)} pixels"))
+    if report.ranking is not None and not np.isnan(report.ranking.mean):
+        found.append((percent(report.ranking.mean), "image-level mAP", report.ranking.over))
+    return found
+
+
+def _spread(row: ScoreRow) -> str:
+    """How far the mIoU would move with other images; "" where a class is in so few of them that this can't be told."""
+    images = list(row.images.values())
+    if not images:
+        return ""
+    holding = np.count_nonzero([counts.sum(axis=1) for counts in images], axis=0)
+    if holding[row.confusion.truth > 0].min(initial=FEW) < FEW:
+        return ""
+    return f"± {percent(uncertainty(images))} (95 %, {len(images)} images)"
+
+
+def _drawn(report: TrainingReport) -> set[int]:
+    """Label values that occur in the pictures: what a legend must explain."""
+    labels = [label for one in report.pictures for label in (one.pseudo, one.prediction, one.truth) if label is not None]
+    return {int(value) for label in labels for value in np.unique(label)}
+
+
+def _class_rows(report: TrainingReport) -> list[dict[str, Any]]:
+    """Per class: scores of the model on val, its share of the true pixels, and how many images hold it."""
+    scored = report.scores[0].confusion if report.scores else None
+    rows = []
+    for i, name in enumerate(report.classes.names):
+        images = [counts[i] if i < len(counts) else None for counts in report.data.class_images.values()]
+        row: dict[str, Any] = {"name": name, "images": images, "background": i == report.classes.background, "iou": None}
+        if scored is not None and scored.pixels:
+            row |= {"iou": float(scored.iou[i]), "dice": float(scored.dice[i]), "recall": float(scored.recall[i])}
+            row["share"] = float(scored.truth[i] / scored.pixels)
+        rows.append(row)
+    return rows if scored is not None or report.data.class_images else []
+
+
+def _notes(report: TrainingReport) -> list[failures.Note]:
+    found: list[failures.Note] = []
+    if report.scores:
+        first = report.scores[0]
+        found.extend(failures.notes(first.confusion, first.images, first.name.partition(",")[0]))
+    if report.ranking is not None and report.ranking.undefined:
+        undefined = report.ranking.undefined
+        text = f"No val image holds {failures.listed(undefined)}: no average precision for {failures.them(undefined)}."
+        found.append(failures.Note("note", text))
+    found.extend(failures.Note("note", text) for text in report.notes)
+    return sorted(found, key=lambda note: note.kind != "warning")
+
+
+def _tag_rows(ranking: TagRanking | None) -> list[dict[str, Any]]:
+    if ranking is None:
+        return []
+    table = zip(ranking.names, ranking.ap, ranking.positives, ranking.known, strict=True)
+    return [
+        {"name": name, "ap": float(ap), "positives": int(positives), "chance": float(positives / known) if known else float("nan")}
+        for name, ap, positives, known in table
+    ]
+
+
+def _thumbnail(one: Uncertain, colors: UInt8[np.ndarray, "256 3"], background: int | None) -> dict[str, Any]:
+    drawn = None if one.prediction is None else pictures.with_classes(one.image, one.prediction, colors, background, THUMBNAIL)
+    return {"id": one.id, "image": pictures.picture(one.image, THUMBNAIL), "prediction": drawn, "confidence": one.confidence}

@@ -1,0 +1,104 @@
+"""The documentation is true: links, commands, method pages, settings; and each rule finds a page that is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import documentation
+from smidgen.core.registry import Method
+from smidgen.core.settings import Frozen
+
+ROW = Method(
+    "localize",
+    "toy",
+    "Toy (Doe et al., CVPR 2031): plays.",
+    ("classifier",),
+    (),
+    "Results[Heatmaps]",
+    "smidgen.methods.localize.toy",
+    "toy",
+)
+MODULE = {ROW.module: f'"""{ROW.line}"""\n'}
+
+
+@pytest.fixture
+def page(tmp_path):
+    def write(text: str, name: str = "page.md") -> Path:
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_the_documentation_is_true():
+    assert documentation.complaints() == []
+
+
+def test_every_command_is_known():
+    assert {"demo", "evaluate", "inspect", "methods", "predict", "train"} <= set(documentation.COMMANDS)
+
+
+def test_broken_links_are_found(page, tmp_path):
+    page("# A heading, `code` & more\n", "other.md")
+    good = "[a](other.md) [b](other.md#a-heading-code--more) [c](https://example.org/x) `[d](gone.md)`\n```\n[e](gone.md)\n```\n"
+    assert documentation.broken_links(page(good), tmp_path) == []
+    bad = '[a](gone.md) ![b](gone.png) [c](other.md#nothing) <img src="gone.svg"> [d](docs/generated/methods.md)'
+    assert [line.split()[3] for line in documentation.broken_links(page(bad), tmp_path)] == [
+        "gone.md,", "gone.png,", "other.md#nothing,", "gone.svg,", "docs/generated/methods.md,",
+    ]  # fmt: skip
+
+
+def test_missing_commands_are_found(page, tmp_path):
+    block = "```\n$ smidgen predict RUN\nsmidgen fly\nmake tea\nmake CC=x\n```\n"
+    text = f"smidgen is not a command here. `smidgen train DATA` `make demo`\n{block}`smidgen walk`\n"
+    found = documentation.unknown_words(page(text), {"demo"}, {"train", "predict"}, tmp_path)
+    assert [line.split("`")[1] for line in found] == ["smidgen fly", "make tea", "smidgen walk"]
+
+
+def test_make_targets_are_those_that_are_explained():
+    assert documentation.make_targets("a: b ## text\nhidden: a\n\tmake x\n") == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("docstring", "text", "complaint"),
+    [
+        (ROW.line, "Source: Doe et al., CVPR 2031", None),
+        (ROW.line, None, "has no page"),
+        (ROW.line, "A page by Doe, 2031", "has no line that begins with Source"),
+        (ROW.line, "Source: Roe, 2031", "does not name Doe 2031"),
+        ("Plays.", "Source: none", "names no source"),
+        ("Plays.\n\nSource: folklore.", "Source: folklore", None),
+    ],
+)
+def test_undocumented_methods_are_found(tmp_path, page, docstring, text, complaint):
+    if text is not None:
+        page(text, "toy.md")
+    found = documentation.undocumented_methods([ROW], tmp_path, {ROW.module: f'"""{docstring}"""\n'})
+    assert len(found) == (complaint is not None)
+    assert complaint is None or complaint in found[0]
+
+
+def test_undocumented_settings_are_found():
+    class Told(Frozen):
+        """Toy."""
+
+        steps: int = 1
+        """Number of steps."""
+
+    class Untold(Frozen):
+        """Toy."""
+
+        steps: int = 1
+
+    assert documentation.undocumented_settings(Told) == []
+    assert [line.rpartition(".")[2] for line in documentation.undocumented_settings(Untold)] == ["steps: has no docstring"]
+
+
+def test_results_are_paired():
+    record = {"claim": "c", "data": "d", "metric": "mIoU", "seeds": [0, 1]}
+    record |= {"baseline": {"name": "cam", "values": [40.0, 42.0]}, "method": {"name": "advcam", "values": [43.0, 47.0]}}
+    row = documentation.results_page([record]).splitlines()[-1]
+    assert row == "| c | d | mIoU | cam 41 ± 1.4 | advcam 45 ± 2.8 | 4 ± 1.4 | 2 |"

@@ -1,0 +1,101 @@
+"""What a recipe resolves to: defaults, preset, words; and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from smidgen.core import registry
+from smidgen.core.errors import NeedError, SettingsError
+from smidgen.core.plan import Plan
+from smidgen.core.settings import presets
+from smidgen.recipes.choice import Choice, places, recipes, resolve, split
+from smidgen.recipes.masks import masks
+from smidgen.recipes.tags import tags
+
+
+def test_recipes_are_the_folder():
+    assert {"tags", "masks"} <= set(recipes())
+
+
+def test_a_recipe_has_the_places_it_speaks_of():
+    assert places("masks") == ("segment", "predict", "head", "loss")
+    assert set(places("tags")) == set(Choice.model_fields)
+
+
+def test_an_unknown_recipe_names_the_nearest():
+    with pytest.raises(SettingsError, match="did you mean 'tags'"):
+        places("tag")
+
+
+def test_the_paper_preset_overlays_nothing():
+    resolved = resolve("tags", "paper", {})
+    assert resolved.methods["advcam"] == registry.settings_of(registry.method("localize", "advcam"))()
+
+
+def test_words_win_over_the_preset_and_the_preset_over_defaults():
+    small = resolve("tags", "small", {})
+    said = resolve("tags", "small", {"advcam": {"steps": 3}})
+    assert small.methods["advcam"].steps != said.methods["advcam"].steps == 3
+    assert said.methods["advcam"].model_copy(update={"steps": small.methods["advcam"].steps}) == small.methods["advcam"]
+
+
+@pytest.mark.parametrize("preset", presets())
+@pytest.mark.parametrize("recipe", recipes())
+def test_every_preset_fits_every_recipe_and_survives_yaml(recipe, preset):
+    resolved = resolve(recipe, preset, {})
+    values = yaml.safe_load(resolved.to_yaml())
+    again = resolve(values.pop("recipe"), values.pop("preset"), values)
+    assert again == resolved
+
+
+def test_settings_of_what_does_not_run_are_refused_with_the_word_that_would_help():
+    with pytest.raises(SettingsError, match="--localize advcam"):
+        resolve("tags", "small", {"localize": "cam", "advcam": {"steps": 3}})
+    with pytest.raises(SettingsError, match="no such place"):
+        resolve("masks", "small", {"localize": "cam"})
+
+
+def test_typos_name_the_nearest():
+    with pytest.raises(SettingsError, match="did you mean 'steps'"):
+        resolve("tags", "small", {"advcam": {"step": 3}})
+    with pytest.raises(SettingsError, match="did you mean 'advcam'"):
+        resolve("tags", "small", {"localize": "advcm"})
+    with pytest.raises(SettingsError, match="did you mean 'advcam'"):
+        resolve("tags", "small", {"advcm": {"steps": 3}})
+    with pytest.raises(SettingsError, match="did you mean 'small'"):
+        resolve("tags", "smal", {})
+
+
+def test_an_impossible_value_names_the_setting():
+    with pytest.raises(SettingsError, match=r"advcam\.steps"):
+        resolve("tags", "small", {"advcam": {"steps": "many"}})
+
+
+def test_losses_may_be_sums():
+    resolved = resolve("masks", "small", {"loss": "0.5*dice+ce"})
+    assert {"dice", "ce"} <= set(resolved.methods)
+
+
+def test_refiners_are_a_chain_and_none_is_the_empty_one():
+    assert split("walk+walk") == ("walk", "walk")
+    assert split("none") == ()
+    assert resolve("tags", "small", {"refine": "none"}).choice.refine == ()
+
+
+class _Data:
+    key = "data"
+
+
+def test_a_plan_lists_the_stages_in_order():
+    plan = Plan()
+    tags(plan, _Data(), Choice())
+    assert [row.stage for row in plan.stages] == ["classify", "localize", "refine", "label", "segment"]
+    plan = Plan()
+    masks(plan, _Data(), Choice())
+    assert [row.stage for row in plan.stages] == ["segment"]
+
+
+def test_a_plan_says_what_is_missing_before_anything_trains():
+    with pytest.raises(NeedError, match=r"localize cam needs classifier.*this recipe has"):
+        Plan().stage("localize", "cam", _Data())
