@@ -12,12 +12,15 @@ if TYPE_CHECKING:
     from smidgen.actions.demo import demo
     from smidgen.actions.evaluate import evaluate
     from smidgen.actions.inspect import inspect
-    from smidgen.actions.methods import methods
     from smidgen.actions.predict import predict
     from smidgen.actions.train import train
     from smidgen.data.dataset import Dataset
 
-__all__ = ["Dataset", "__version__", "again", "demo", "evaluate", "inspect", "methods", "predict", "train"]
+__all__ = ["ACTIONS", "Dataset", "__version__", "again", "demo", "evaluate", "inspect", "predict", "train"]
+
+ACTIONS = ("demo", "inspect", "train", "again", "predict", "evaluate", "methods")
+"""What a user can ask for: each is a function of the same name in `smidgen.actions`, a command, and - but for `methods`, whose name the
+package of the methods has - a function of this module."""
 
 
 def __getattr__(name: str) -> Any:

@@ -33,9 +33,18 @@ def files(folder):
 
 def test_tags_in_model_scores_and_report_out(folder, tmp_path, quick):
     words = Words()
-    run = smidgen.train(folder, tmp_path / "run", use="tags", preset="small", settings=quick, screen=words)
+    run = smidgen.train(folder, out=tmp_path / "run", use="tags", preset="small", settings=quick, screen=words)
     assert [stage for stage, _, _ in words.stages] == ["classify", "localize", "refine", "label", "segment", "predict", "predict"]
-    for name in ("run.yaml", "run.json", "split.csv", "log.txt", "scores.json", "report.html", "model/model.json", "model/model.safetensors"):
+    for name in (
+        "run.yaml",
+        "run.json",
+        "split.csv",
+        "log.txt",
+        "scores.json",
+        "report.html",
+        "model/model.json",
+        "model/model.safetensors",
+    ):
         assert (run.folder / name).is_file(), name
     assert run.scores["val"]["images"] == 3
     assert run.scores["val"]["pixels"] == 3 * 32 * 40
@@ -45,16 +54,16 @@ def test_tags_in_model_scores_and_report_out(folder, tmp_path, quick):
 
     before = files(run.folder)
     again = Words()
-    smidgen.train(folder, tmp_path / "run", use="tags", preset="small", settings=quick, screen=again)
+    smidgen.train(folder, out=tmp_path / "run", use="tags", preset="small", settings=quick, screen=again)
     assert all(done for _, _, done in again.stages)
     assert files(run.folder) == before
 
 
 def test_with_tags_no_training_mask_is_read_for_the_model(folder, tmp_path, quick):
-    one = smidgen.train(folder, tmp_path / "a", use="tags", preset="small", settings=quick)
+    one = smidgen.train(folder, out=tmp_path / "a", use="tags", preset="small", settings=quick)
     for path in (folder / "masks").glob("p0[0-8].png"):
         path.unlink()
-    two = smidgen.train(folder, tmp_path / "b", use="tags", preset="small", settings=quick)
+    two = smidgen.train(folder, out=tmp_path / "b", use="tags", preset="small", settings=quick)
     weights = [run.folder / "model" / "model.safetensors" for run in (one, two)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
     assert "train_pseudo_masks" in one.scores
@@ -63,24 +72,26 @@ def test_with_tags_no_training_mask_is_read_for_the_model(folder, tmp_path, quic
 
 def test_masks_are_chosen_where_they_are(folder, tmp_path, quick):
     words = Words()
-    run = smidgen.train(folder, tmp_path / "run", preset="small", settings={n: quick[n] for n in ("encoder", "supervised")}, screen=words)
+    run = smidgen.train(
+        folder, out=tmp_path / "run", preset="small", settings={n: quick[n] for n in ("encoder", "supervised")}, screen=words
+    )
     assert [stage for stage, _, _ in words.stages] == ["segment", "predict", "predict"]
     assert any(line.startswith("recipe    masks") for line in words.said)
     assert set(run.scores) == {"val"}
 
 
 def test_until_a_stage_leaves_pictures_and_no_model(folder, tmp_path, quick):
-    run = smidgen.train(folder, tmp_path / "run", use="tags", until="localize", preset="small", settings=quick)
+    run = smidgen.train(folder, out=tmp_path / "run", use="tags", until="localize", preset="small", settings=quick)
     assert not (run.folder / "model").exists()
     assert run.report.is_file()
     with pytest.raises(SettingsError, match="--until"):
-        smidgen.train(folder, tmp_path / "run", use="tags", until="locate", preset="small", settings=quick)
+        smidgen.train(folder, out=tmp_path / "run", use="tags", until="locate", preset="small", settings=quick)
 
 
 def test_labeled_plays_a_weak_set(folder, tmp_path, quick):
     words = Words()
     few = {n: quick[n] for n in ("encoder", "supervised")}
-    smidgen.train(folder, tmp_path / "run", use="masks", labeled="4", preset="small", settings=few, screen=words)
+    smidgen.train(folder, out=tmp_path / "run", use="masks", labeled="4", preset="small", settings=few, screen=words)
     assert any("4 of 9 training images have masks" in line for line in words.said)
     assert any("5 training images without a mask are not used" in line for line in words.said)
 
@@ -91,11 +102,11 @@ def test_all_that_is_broken_is_listed_at_once_and_may_be_left_out(folder, tmp_pa
     Image.fromarray(np.zeros((5, 5), np.uint8)).save(folder / "masks" / "p01.png")
     few = {n: quick[n] for n in ("encoder", "supervised")}
     with pytest.raises(DataError) as caught:
-        smidgen.train(folder, tmp_path / "run", preset="small", settings=few)
+        smidgen.train(folder, out=tmp_path / "run", preset="small", settings=few)
     assert "p00.png" in str(caught.value)
     assert "p01.png" in str(caught.value)
     words = Words()
-    smidgen.train(folder, tmp_path / "run", preset="small", settings=few, skip_broken=True, screen=words)
+    smidgen.train(folder, out=tmp_path / "run", preset="small", settings=few, skip_broken=True, screen=words)
     assert sum(line.startswith("left out") for line in words.said) == 2
     assert json.loads((tmp_path / "run" / "scores.json").read_text())["val"]["images"] == 3
 
@@ -103,7 +114,7 @@ def test_all_that_is_broken_is_listed_at_once_and_may_be_left_out(folder, tmp_pa
 def test_nothing_is_written_into_the_users_folder(folder, tmp_path, quick):
     before = sorted(path for path in folder.rglob("*"))
     (folder / "split.csv").unlink()
-    smidgen.train(folder, tmp_path / "run", preset="small", settings={n: quick[n] for n in ("encoder", "supervised")})
+    smidgen.train(folder, out=tmp_path / "run", preset="small", settings={n: quick[n] for n in ("encoder", "supervised")})
     assert sorted(path for path in folder.rglob("*")) == [path for path in before if path.name != "split.csv"]
     assert (tmp_path / "run" / "split.csv").is_file()
 
@@ -112,10 +123,10 @@ def test_arrays_in_memory_do_as_well(tmp_path, quick):
     rng = np.random.default_rng(0)
     images = {name: rng.integers(0, 255, (32, 32, 3), np.uint8) for name in "abcd"}
     data = smidgen.Dataset(images, masks={name: np.eye(32, dtype=np.uint8) for name in "abc"}, classes=["background", "line"])
-    run = smidgen.train(data, tmp_path / "run", preset="small", settings={n: quick[n] for n in ("encoder", "supervised")})
+    run = smidgen.train(data, out=tmp_path / "run", preset="small", settings={n: quick[n] for n in ("encoder", "supervised")})
     assert run.segmenter.classes.names == ("background", "line")
     with pytest.raises(SettingsError, match="one process"):
-        smidgen.train(data, tmp_path / "run", settings={"machine": {"devices": 2}})
+        smidgen.train(data, out=tmp_path / "run", settings={"machine": {"devices": 2}})
 
 
 def test_a_recipe_without_what_it_needs_stops_before_training(folder, tmp_path, quick):
@@ -123,12 +134,12 @@ def test_a_recipe_without_what_it_needs_stops_before_training(folder, tmp_path, 
         path.unlink()
     (folder / "tags.csv").unlink()
     with pytest.raises((DataError, NeedError), match=r"tags\.csv"):
-        smidgen.train(folder, tmp_path / "run", preset="small", settings=quick)
+        smidgen.train(folder, out=tmp_path / "run", preset="small", settings=quick)
 
 
 def test_again_runs_the_same_words(folder, tmp_path, quick):
     few = {n: quick[n] for n in ("encoder", "supervised")}
-    run = smidgen.train(folder, tmp_path / "run", preset="small", settings=few)
+    run = smidgen.train(folder, out=tmp_path / "run", preset="small", settings=few)
     before = files(run.folder)
     smidgen.again(tmp_path / "run")
     assert files(run.folder) == before

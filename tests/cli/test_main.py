@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 
@@ -28,8 +29,12 @@ def folder(tmp_path):
     return tmp_path / "data"
 
 
-def test_commands_are_the_python_functions():
-    assert set(commands()) == {name for name in smidgen.__all__ if name.islower() and not name.startswith("_")}
+def test_commands_are_the_actions_and_the_python_functions():
+    for name in commands():
+        assert callable(getattr(importlib.import_module(f"smidgen.actions.{name}"), name))
+    assert {name for name in smidgen.__all__ if name.islower() and not name.startswith("_")} == set(commands()) - {"methods"}
+    for name in set(commands()) - {"methods"}:
+        assert getattr(smidgen, name) is getattr(importlib.import_module(f"smidgen.actions.{name}"), name)
 
 
 def test_help_lists_every_command_with_a_line(capsys):

@@ -164,9 +164,9 @@ def test_a_product_that_is_handed_on_keeps_its_makers_key(mine, opened):
     assert handed_on["a"].tolist() == made["a"].tolist()
 
 
-def test_until_stops_after_the_stage(mine, opened):
+def test_until_stops_after_so_many_stages(mine, opened):
     mine()
-    run = opened(until="refine")
+    run = opened(until=1)
     with pytest.raises(Reached):
         ident(run)
     assert len(run.finished) == 1

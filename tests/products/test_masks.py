@@ -42,7 +42,8 @@ def test_an_overlay_colors_classes_and_leaves_the_background():
     image = np.full((3, 1, 3), 0.2, np.float32)
     label = np.array([[0, 1, 2]], np.uint8)
     picture = overlay(image, label, opacity=0.5)
-    assert picture.tolist() == [[[51, 51, 51], [90, 26, 26], [26, 90, 26]]]
+    colored = [np.rint((51 + PALETTE[i].astype(float)) / 2).tolist() for i in (1, 2)]
+    assert picture.tolist() == [[[51, 51, 51], *colored]]
     assert overlay(image, label, opacity=0.5, background=None).tolist()[0][0] == [26, 26, 26]
     assert overlay(image[:1], label).shape == (1, 3, 3)
     with pytest.raises(ShapeError, match="same size"):

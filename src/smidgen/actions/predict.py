@@ -44,8 +44,8 @@ class Predicted:
 def predict(
     run: str | Path,
     images: str | Path | Sequence[str | Path],
-    out: str | Path | None = None,
     *,
+    out: str | Path | None = None,
     overlays: bool = False,
     probs: bool = False,
     scales: tuple[float, ...] = (1.0,),

@@ -16,6 +16,7 @@ from smidgen.actions.choose import Chosen, Use, choose
 from smidgen.actions.opening import checked, open_data
 from smidgen.actions.results import TrainedRun
 from smidgen.core.codec import write_atomically
+from smidgen.core.conventions import INTERRUPTED
 from smidgen.core.errors import SettingsError
 from smidgen.core.machine import cores, default_preset, versions
 from smidgen.core.plan import Plan
@@ -59,8 +60,8 @@ class Job:
 
 def train(
     data: str | Path | Dataset,
-    out: str | Path | None = None,
     *,
+    out: str | Path | None = None,
     use: Use | None = None,
     recipe: str | None = None,
     classify: str | None = None,
@@ -136,7 +137,7 @@ def train(
             return _supervised(folder, again, said)
         with locked(folder):
             job = prepared(data, folder, again, watching)
-            _work(job, watching, until)
+            _work(job, watching)
     return TrainedRun(folder)
 
 
@@ -161,7 +162,7 @@ def prepared(data: str | Path | Dataset, folder: Path, words: Mapping[str, Any],
     if words["until"] is not None and words["until"] not in [row.stage for row in plan.stages]:
         stages = [row.stage for row in plan.stages]
         raise SettingsError(f"--until {words['until']}: {nearest(words['until'], stages if words['until'] in STAGES else STAGES)}")
-    screen.plan(len(plan.stages))
+    screen.plan(len(plan.stages) if words["until"] is None else _stages_until(job) or 0)
     screen.say(f"recipe    {chosen.recipe}: {chosen.why}")
     for note in (*full.notes, *chosen.notes):
         screen.say(f"note      {note}")
@@ -174,6 +175,13 @@ def planned(job: Job) -> Plan:
     segmenter = job.recipe(plan)
     plan.stage("predict", job.resolved.choice.predict, job.full, segmenter=segmenter)
     return plan
+
+
+def _stages_until(job: Job) -> int | None:
+    """How many stages `--until` lets run; None: all. Of a chain of refiners, all run."""
+    stages = [row.stage for row in planned(job).stages]
+    until = job.words["until"]
+    return None if until is None else len(stages) - stages[::-1].index(until)
 
 
 def places_said(words: Mapping[str, Any]) -> dict[str, Any]:
@@ -191,12 +199,14 @@ def _supervised(folder: Path, words: Mapping[str, Any], said: Mapping[str, Any])
     write_atomically(path, lambda part: part.write_text(yaml.safe_dump(dict(words)), encoding="utf-8"))
     with locked(folder):
         code = supervise(devices, folder, ["-m", "smidgen", "again", str(folder)])
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
     if code:
         raise SmidgenError(f"{folder}: one of {devices} processes ended with exit code {code}; see log.txt there; the same command goes on")
     return TrainedRun(folder)
 
 
-def _work(job: Job, screen: Screen, until: str | None) -> None:
+def _work(job: Job, screen: Screen) -> None:
     from smidgen.actions.finishing import finish
     from smidgen.core.processes import join, leave
     from smidgen.core.run import Reached, Run
@@ -214,7 +224,7 @@ def _work(job: Job, screen: Screen, until: str | None) -> None:
         seed=job.resolved.seed,
         workers=job.resolved.machine.workers,
         screen=screen,
-        until=until,
+        until=_stages_until(job),
     )
     _write_down(job, run)
     with polite():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import logging
 import sys
@@ -12,16 +13,16 @@ from typing import Any
 
 import smidgen
 from smidgen.core import registry
+from smidgen.core.conventions import INTERRUPTED
 from smidgen.core.errors import SmidgenError, UsageError
 
 ACTIONS = Path(__file__).parents[1] / "actions"
-INTERRUPTED = 130
 DEFAULT_HELP = ("-h", "--help", "help")
 
 
 def commands() -> tuple[str, ...]:
-    """Names of the commands: the functions of the Python API."""
-    return tuple(name for name in smidgen.__all__ if (ACTIONS / f"{name}.py").exists())
+    """Names of the commands: the actions."""
+    return smidgen.ACTIONS
 
 
 def entry() -> None:
@@ -60,7 +61,7 @@ def _command(name: str, words: list[str]) -> int:
         raise UsageError(f"smidgen {name}: no such command: {registry.nearest(name, commands())}")
     from smidgen.cli.options import parse
 
-    action: Callable[..., Any] = getattr(smidgen, name)
+    action: Callable[..., Any] = getattr(importlib.import_module(f"smidgen.actions.{name}"), name)
     values = parse(action, f"smidgen {name}", words)
     from rich.console import Console
 

@@ -67,7 +67,7 @@ def _parameters(action: Callable[..., Any]) -> dict[str, Any]:
             continue
         required = parameter.default is inspect.Parameter.empty
         hint = _typed(hints[name])
-        if required:
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
             hint = Annotated[hint, tyro.conf.Positional]
         fields[name] = (
             hint,

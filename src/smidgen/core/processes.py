@@ -23,6 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
+from smidgen.core.conventions import INTERRUPTED
 from smidgen.core.errors import LockedError, UsageError
 from smidgen.core.machine import cores
 from smidgen.core.settings import Machine
@@ -36,7 +37,6 @@ GRACE_SECONDS = 5.0
 """So long the other processes may take to end by themselves once one has left."""
 LONGEST_WAIT = timedelta(hours=24)
 """Between two meetings of the processes (the end of a map, say) the slowest may need this long."""
-INTERRUPTED = 128 + signal.SIGINT
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import ast
 import difflib
 import importlib
 import importlib.util
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -111,9 +112,14 @@ def method(stage: str, name: str) -> Method:
 
 def _users_own(stage: str, name: str) -> Method:
     module, _, function = name.partition(":")
-    spec = importlib.util.find_spec(module) if module else None
-    if spec is None or not spec.origin:
-        raise SettingsError(f"{stage}: no module '{module}' for '{name}': name it MODULE:FUNCTION and start where Python finds MODULE")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    try:
+        spec = importlib.util.find_spec(module) if module else None
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
+        raise SettingsError(f"{stage}: no module '{module}' for '{name}': name it MODULE:FUNCTION and start in the folder where MODULE is")
     row = _read(Path(spec.origin), stage, function, module)
     if row is None:
         raise SettingsError(f"{stage}: {spec.origin} has no function '{function}'")

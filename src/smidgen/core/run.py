@@ -117,7 +117,7 @@ class Run:
         workers: Processes that prepare samples.
         screen: Hears of everything.
         log_every: Training steps that one row of the log averages.
-        until: Stage after which `Reached` is raised.
+        until: How many stages to finish before `Reached` is raised; None = all of them.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Run:
         workers: int = 0,
         screen: Screen | None = None,
         log_every: int = 10,
-        until: str | None = None,
+        until: int | None = None,
     ):
         self.until = until
         self.folder, self.fabric, self.seed, self.workers, self.log_every = Path(folder), fabric, seed, workers, log_every
@@ -189,7 +189,7 @@ class Run:
             product = copy.copy(product)  # handed on as it came: the stage that made it keeps its own key
         product.key = ident
         self.finished.append(Finished(stage, row.name, ident, inside.folder, product, settings, cost[0].seconds, cost[0].peak_mib))
-        if stage == self.until and not self._open:
+        if self.until is not None and len(self.finished) >= self.until and not self._open:
             raise Reached
         return product
 
