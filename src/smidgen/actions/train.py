@@ -6,6 +6,7 @@ import importlib
 import json
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from smidgen.core.machine import cores, default_preset, versions
 from smidgen.core.plan import Plan
 from smidgen.core.registry import STAGES, nearest
 from smidgen.core.screen import Logged, Screen, Silent
-from smidgen.core.settings import Machine
+from smidgen.core.settings import Machine, validated
 from smidgen.data.dataset import Dataset
 from smidgen.recipes.choice import Resolved, resolve
 
@@ -120,9 +121,10 @@ def train(
     name = data.name if isinstance(data, Dataset) else Path(data).resolve().name
     folder = Path(out) if out is not None else Path("runs") / name
     said = dict(settings or {})
-    if isinstance(data, Dataset) and Machine(**said.get("machine", {})).devices > 1:
+    devices = validated(Machine, said.get("machine", {}), "machine").devices
+    if isinstance(data, Dataset) and devices > 1:
         raise SettingsError("machine.devices: arrays in memory train in one process: write them to a folder to use several")
-    from smidgen.core.processes import locked, must_supervise
+    from smidgen.core.processes import locked, must_supervise, place
 
     folder.mkdir(parents=True, exist_ok=True)
     again = {
@@ -132,8 +134,9 @@ def train(
         "settings": said,
     }
     watching = Logged(screen or Silent(), LOG)
-    with _LoggingTo(folder / "log.txt"):
-        if must_supervise(said.get("machine", {}).get("devices", 1)):
+    here = place()
+    with _LoggingTo(folder / "log.txt") if here is None or here.rank == 0 else nullcontext():
+        if must_supervise(devices):
             return _supervised(folder, again, said)
         with locked(folder):
             job = prepared(data, folder, again, watching)
