@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-for name in ("toy_learners", "toy_method", "toy_runs"):
+for name in ("toy_learners", "toy_method", "toy_runs", "toy_stages"):
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
         assert spec and spec.loader

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import shutil
 from collections.abc import Iterator
@@ -52,6 +53,56 @@ def trained(make: type, folder: Path, fabric: Fabric, stop_after: int | None = N
     run = opened(folder, fabric, stop_after, workers=workers)._inside(folder / "stages" / "toy", "0")
     seed_all(0)
     return run.fit("toy", watch(make()) if watch else make())
+
+
+class Watched:
+    """A learner that notes its terms, and which parameters moved since it was last asked."""
+
+    def __init__(self, learner: Any):
+        self.learner = learner
+        self.noted: dict[tuple[int, str], dict[str, float]] = {}
+        self.moved: dict[str, set[str]] = {turn: set() for turn in learner.optimizers}
+        self.before, self.last = self.values(), None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.learner, name)
+
+    def values(self) -> dict[str, torch.Tensor]:
+        return {name: value.detach().clone() for name, value in self.learner.networks.named_parameters()}
+
+    def look(self, turn: str | None) -> None:
+        now = self.values()
+        if self.last:
+            self.moved[self.last] |= {name for name in now if not torch.equal(now[name], self.before[name])}
+        self.before, self.last = now, turn
+
+    def terms(self, batch: dict, turn: str, at: Any) -> Any:
+        self.look(turn)
+        terms = self.learner.terms(batch, turn, at)
+        self.noted[at.n, turn] = {name: float(value.detach()) for name, value in terms.items()}
+        return terms
+
+    def after(self, at: Any) -> None:
+        self.look(None)
+        if hasattr(self.learner, "after"):
+            self.learner.after(at)
+        self.before = self.values()
+
+    def own(self) -> dict[str, set[str]]:
+        """Names of the parameters that each turn's optimizer holds."""
+        names = {parameter: name for name, parameter in self.learner.networks.named_parameters()}
+        held = {turn: [p for group in one.param_groups for p in group["params"]] for turn, one in self.learner.optimizers.items()}
+        return {turn: {names[parameter] for parameter in parameters} for turn, parameters in held.items()}
+
+    def told(self) -> dict[tuple[int, str], str]:
+        """What was minimized, as the log writes it: (step, turn/term) -> value."""
+        return {(n, f"{turn}/{name}"): f"{value:.6g}" for (n, turn), terms in self.noted.items() for name, value in terms.items()}
+
+
+def logged(path: Path) -> dict[tuple[int, str], str]:
+    """A log of single steps: (step, turn/term) -> value; the rates are left out."""
+    with path.open(newline="") as file:
+        return {(int(row["step"]) - 1, row["term"]): row["value"] for row in csv.DictReader(file) if row["term"] != "rate"}
 
 
 def tensors(learner: Any) -> dict[str, torch.Tensor]:

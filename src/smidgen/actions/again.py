@@ -31,4 +31,4 @@ def again(run: str | Path, *, screen: Screen | None = None) -> TrainedRun:
     words = yaml.safe_load(path.read_text(encoding="utf-8"))
     if words["data"] is None:
         raise UsageError(f"{run}: it was trained on arrays in memory: call smidgen.train with them again")
-    return train(**words, screen=screen)
+    return train(**words | {"out": run}, screen=screen)  # the folder may have moved since

@@ -28,11 +28,12 @@ class Chosen:
     notes: tuple[str, ...] = ()
 
 
-def choose(data: Dataset) -> Chosen:
+def choose(data: Dataset, use: Use | None = None) -> Chosen:
     """The recipe for the labels that may be used.
 
     Args:
         data: Cut to the supervision that is used (`Dataset.using`).
+        use: That supervision; None: all there is.
 
     Raises:
         DataError: There is nothing to learn from.
@@ -48,7 +49,8 @@ def choose(data: Dataset) -> Chosen:
         kind = "sparse masks" if all(sample.sparse for sample in data.labeled.values()) else "masks"
         return Chosen("masks", f"{labeled} of {train} training images have {kind}")
     if labeled == 0 or tagged >= ALMOST_ALL * train > 10 * labeled:
-        why = f"{tagged} of {train} training images have tags" + (f", only {labeled} have masks" if labeled else ", none has a mask")
+        others = f"only {labeled} have masks" if labeled else "masks are not used" if use == "tags" else "none has a mask"
+        why = f"{tagged} of {train} training images have tags, {others}"
         return Chosen("tags", why, tag_notes(data))
     left = train - labeled
     note = f"{left} training images without a mask are not used: no recipe that learns from them is here yet"

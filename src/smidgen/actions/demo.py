@@ -20,7 +20,7 @@ DEFECTIVE, GOOD = 0.66, 0.0
 """Experts gave each cell a probability of being defective: 0, 1/3, 2/3 or 1. From 2/3 on it is a tag, 0 is known good, 1/3 is left out."""
 
 
-def demo(*, out: str | Path = "runs/demo", seed: int = 0, screen: Screen | None = None) -> TrainedRun:
+def demo(*, out: str | Path = Path("runs/demo"), seed: int = 0, screen: Screen | None = None) -> TrainedRun:
     """Solar cells tagged "defective" or known good go in; a model that paints the defects, pictures and a report come out.
 
     Electroluminescence photos of photovoltaic cells, judged as a whole by experts; nobody drew a mask. About five minutes on two cores.

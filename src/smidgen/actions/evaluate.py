@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import yaml
+
 from smidgen.actions.opening import open_data
 from smidgen.actions.scoring import Scored, facts, score
 from smidgen.core.codec import write_atomically
-from smidgen.core.errors import UsageError
+from smidgen.core.errors import DataError, UsageError
 from smidgen.core.screen import Screen, Silent
 from smidgen.data.dataset import Dataset
 from smidgen.products.labels import LabelMap
 from smidgen.products.masks import read_mask
 
 Split = Literal["train", "val", "test", "all"]
+WAY = ("scales", "flip", "window", "overlap", "max_pixels")
+"""Settings of a method that predicts which say how an image is looked at."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ def evaluate(
     Args:
         run_or_masks: Run folder, or a folder of index masks named as the images.
         data: Folder with images and masks; in Python also a Dataset.
-        split: Which images.
+        split: Which images; where the split was drawn, the one that the run was trained with.
         label_folder: Folder of labels to score against instead of masks/.
         out: JSON file for the figures; RUN/evaluation-NAME-SPLIT.json by default, none for masks.
         screen: Hears of the progress; silent by default.
@@ -61,14 +67,16 @@ def evaluate(
 
     Raises:
         UsageError: No model and no masks, other classes, or nothing to compare.
+        DataError: What is wrong with the data concerns more than single images: what the values of the masks mean, say.
     """
     source = Path(run_or_masks)
-    opened = open_data(data, label_folder)
-    wanted = opened if split == "all" else opened.only(split)
-    is_run = (source / "model").is_dir() or (source / "model.json").is_file()
     screen = screen or Silent()
-    predictions = _predicted(source, wanted, screen) if is_run else _Masks(source, wanted)
-    scored = score(wanted, predictions)
+    opened = _usable(open_data(data, label_folder), screen)
+    model = source / "model" if (source / "model").is_dir() else source
+    is_run = (model / "model.json").is_file()
+    run = model.parent if model.name == "model" else model
+    wanted = _wanted(opened, split, run) if is_run else _of_split(opened, split)
+    scored = _scored_model(model, run, wanted, screen) if is_run else score(wanted, _masks(source, wanted))
     if scored is None:
         raise UsageError(f"{source}: no image of {opened.name} ({split}) has both a mask and a prediction: check names and --split")
     found = facts(scored) | {"data": opened.name, "split": split, "of": str(source)}
@@ -78,37 +86,93 @@ def evaluate(
     return Evaluated(scored, found, path)
 
 
-class _Masks(Mapping[str, LabelMap]):
-    """A folder of index masks by image id, read when asked for."""
+def _usable(data: Dataset, screen: Screen) -> Dataset:
+    """The data, if their masks can be understood; what is wrong with single images is said."""
+    if fatal := [problem for problem in data.problems if not problem.ids]:
+        raise DataError(fatal)
+    for problem in data.problems:
+        screen.say(f"problem   {problem}")
+    return data
 
-    def __init__(self, folder: Path, data: Dataset):
-        if not folder.is_dir():
-            raise UsageError(f"{folder}: no such folder: name a run folder or a folder of masks")
-        self.paths = {id: path for id in data.samples if (path := folder / f"{id}.png").is_file()}
+
+def _of_split(data: Dataset, split: Split) -> Dataset:
+    return data if split == "all" else data.only(split)
+
+
+def _wanted(data: Dataset, split: Split, run: Path) -> Dataset:
+    """The images of a split.
+
+    Where nobody wrote it down, it is the one that was drawn for the run: another would score images that it has learned from.
+    """
+    path = run / "split.csv"
+    if split == "all" or not data.split_drawn or not path.is_file():
+        return _of_split(data, split)
+    with path.open(newline="", encoding="utf-8") as file:
+        parts = {row["filename"]: row["split"] for row in csv.DictReader(file)}
+    if not parts.keys() <= data.samples.keys():
+        return _of_split(data, split)  # other data
+    return data.only(ids=[id for id, part in parts.items() if part == split])
+
+
+class _Lazy(Mapping[str, Any]):
+    """Label maps by image id, made when asked for: there is one at a time, however many images there are.
+
+    Args:
+        ids: What there is.
+        make: Image id -> label value per pixel.
+    """
+
+    def __init__(self, ids: Collection[str], make: Callable[[str], np.ndarray]):
+        self.ids, self.make = dict.fromkeys(ids), make
 
     def __getitem__(self, id: str) -> LabelMap:
-        return LabelMap(read_mask(self.paths[id]))
+        if id not in self.ids:
+            raise KeyError(id)
+        return LabelMap(self.make(id))
+
+    def __contains__(self, id: object) -> bool:
+        return id in self.ids
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.paths)
+        return iter(self.ids)
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.ids)
 
 
-def _predicted(source: Path, data: Dataset, screen: Screen) -> Mapping[str, LabelMap]:
+def _masks(folder: Path, data: Dataset) -> _Lazy:
+    """A folder of index masks."""
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder: name a run folder or a folder of masks")
+    paths = {id: path for id in data.samples if (path := folder / f"{id}.png").is_file()}
+    return _Lazy(paths, lambda id: read_mask(paths[id]))
+
+
+def _scored_model(model: Path, run: Path, data: Dataset, screen: Screen) -> Scored | None:
     from smidgen.products.segmenter import Segmenter
 
-    segmenter = Segmenter.load(source / "model" if (source / "model").is_dir() else source)
+    segmenter = Segmenter.load(model)
     if tuple(segmenter.classes.names) != tuple(data.classes.names):
         raise UsageError(
-            f"{source}: the model knows the classes {', '.join(segmenter.classes.names)}, the data {', '.join(data.classes.names)}: "
+            f"{model}: the model knows the classes {', '.join(segmenter.classes.names)}, the data {', '.join(data.classes.names)}: "
             "use data with the same classes in the same order"
         )
-    labels = {}
+    restrict, how = _way(run)
     with_masks = {id: sample for id, sample in data.samples.items() if sample.read_label is not None}
     with screen.step("predict", len(with_masks), 0, "images") as bar:
-        for id, sample in with_masks.items():
-            labels[id] = LabelMap(segmenter.predict(sample.image()).label)
+
+        def look(id: str) -> np.ndarray:
+            sample = with_masks[id]
+            label = segmenter.predict(sample.image(), sample.tags if restrict else None, **how).label
             bar.advance()
-    return labels
+            return label
+
+        return score(data, _Lazy(with_masks, look))
+
+
+def _way(run: Path) -> tuple[bool, dict[str, Any]]:
+    """How the run's own scores were predicted, so that these can be compared: by tags or not, and with which looks."""
+    path = run / "run.yaml"
+    told = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    settings = told.get(told.get("predict"), {})
+    return settings.get("restrict", False), {name: settings[name] for name in WAY if name in settings}

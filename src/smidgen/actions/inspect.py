@@ -9,6 +9,8 @@ from pathlib import Path
 
 from smidgen.actions.choose import Chosen, Use, choose
 from smidgen.actions.opening import open_data
+from smidgen.actions.spoken import spoken
+from smidgen.actions.train import train
 from smidgen.core import settings
 from smidgen.core.errors import DataError, Problem
 from smidgen.core.machine import cores, default_preset
@@ -32,6 +34,7 @@ class Inspected:
         stages: Its stages, as "stage method".
         minutes: About how long it takes on this machine; None where the preset does not know.
         lines: All of it in words, for a screen.
+        command: What trains on these data, in this way.
     """
 
     summary: Summary
@@ -39,6 +42,7 @@ class Inspected:
     stages: tuple[str, ...]
     minutes: float | None
     lines: tuple[str, ...]
+    command: str
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -58,7 +62,7 @@ class Inspected:
         """What to type next."""
         if self.problems:
             return "mend the files above, or train with --skip-broken where only single images are named"
-        return "smidgen train DATA" if self.chosen else ""
+        return self.command if self.chosen else ""
 
 
 def inspect(
@@ -97,12 +101,14 @@ def inspect(
         summary = summarize(opened, full, progress=lambda done, of: bar.advance())
     usable = opened.using(use)
     try:
-        chosen, reason = choose(usable), ""
+        chosen, reason = choose(usable, use), ""
     except DataError as error:
         chosen, reason = None, str(error)
     name = preset or default_preset()
     stages, minutes = plan(chosen, usable, name) if chosen else ((), None)
-    return Inspected(summary, chosen, stages, minutes, tuple(_lines(summary, chosen, reason, stages, minutes, name)))
+    said = {"use": use, "preset": preset, "label_folder": label_folder, "val": val, "seed": seed}
+    command = spoken(train, ["DATA" if isinstance(data, Dataset) else data], said)
+    return Inspected(summary, chosen, stages, minutes, tuple(_lines(summary, chosen, reason, stages, minutes, name)), command)
 
 
 def plan(chosen: Chosen, data: Dataset, preset_name: str) -> tuple[tuple[str, ...], float | None]:

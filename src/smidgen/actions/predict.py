@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from smidgen.core.codec import write_atomically
-from smidgen.core.errors import DataError, UsageError
+from smidgen.core.errors import ShapeError, UsageError
 from smidgen.core.screen import Screen, Silent
-from smidgen.data.images import Broken, ImageFile, header
+from smidgen.data.images import SUFFIXES, Broken, ImageFile, header
 from smidgen.data.layout import list_files
 from smidgen.products.masks import overlay, write_image, write_mask
 
@@ -70,25 +70,28 @@ def predict(
         Where everything is, and how sure the model was.
 
     Raises:
-        UsageError: No model, no images, two images with one mask name, or an image that can't be read.
+        UsageError: No model, no images, two images with one mask name, masks that would take the place of images, or an image that
+            can't be read.
     """
     screen = screen or Silent()
-    root, files = _files(images)
-    names = _mask_names(root, files)
+    root = Path(images) if isinstance(images, str | Path) and Path(images).is_dir() else None
     folder = Path(out) if out is not None else _default_folder(Path(run), root)
+    files = _listed(images) if root is None else _below(root, folder)
+    names = _mask_names(root, files)
+    _check_targets(files, names, folder, root)
     segmenter = _load(Path(run))
     predicted = Predicted(folder, {}, {}, {})
     with screen.step("predict", len(files), 0, "images") as bar:
         for file in files:
             bar.advance()
             try:
-                image = ImageFile(str(file), channels=header(str(file)).channels, value_range=segmenter.architecture.value_range)()
-            except (DataError, Broken) as error:
+                image = ImageFile(str(file), channels=header(str(file)).channels, value_range=segmenter.architecture.value_range).read()
+                scores = segmenter.predict(image, scales=scales, flip=flip, keep_probs=probs)
+            except (Broken, ShapeError) as error:
                 if not skip_broken:
-                    raise UsageError(f"{file}: can't be read ({error}): mend or remove it, or --skip-broken") from error
+                    raise UsageError(f"{file}: {error}; or leave such images out with --skip-broken") from error
                 predicted.left_out[str(file)] = str(error)
                 continue
-            scores = segmenter.predict(image, scales=scales, flip=flip, keep_probs=probs)
             target = folder / f"{names[file]}.png"
             write_mask(target, scores.label)
             if overlays:
@@ -116,18 +119,23 @@ def write_probs(path: Path, probs: np.ndarray) -> None:
     write_atomically(path, lambda part: np.savez_compressed(part, probs=probs.astype(np.float16)))
 
 
-def _files(images: str | Path | Sequence[str | Path]) -> tuple[Path | None, list[Path]]:
-    if isinstance(images, str | Path) and Path(images).is_dir():
-        listing = list_files(Path(images))
-        files = sorted(Path(file) for file in (*listing.files.values(), *(twin for twins in listing.doubled.values() for twin in twins)))
-        if not files:
-            raise UsageError(f"{images}: no images in this folder: they end in .jpg, .png or .tif")
-        return Path(images), files
+def _below(root: Path, out: Path) -> list[Path]:
+    """All images in a folder and its subfolders, but for what was predicted there before."""
+    listing = list_files(root)
+    paths = [Path(file) for file in (*listing.files.values(), *(twin for twins in listing.doubled.values() for twin in twins))]
+    files = sorted(path for path in paths if out.resolve() not in path.resolve().parents or out.resolve() == root.resolve())
+    if not files:
+        raise UsageError(f"{root}: no images in this folder: they end in {', '.join(sorted(SUFFIXES))}")
+    return files
+
+
+def _listed(images: str | Path | Sequence[str | Path]) -> list[Path]:
+    """Images that were named one by one."""
     listed = [Path(images)] if isinstance(images, str | Path) else [Path(image) for image in images]
     missing = [str(path) for path in listed if not path.is_file()]
     if missing:
         raise UsageError(f"{', '.join(missing[:5])}: no such file or folder: correct the path")
-    return None, listed
+    return listed
 
 
 def _mask_names(root: Path | None, files: Sequence[Path]) -> dict[Path, str]:
@@ -137,6 +145,18 @@ def _mask_names(root: Path | None, files: Sequence[Path]) -> dict[Path, str]:
     for name in plain.values():
         counts[name] = counts.get(name, 0) + 1
     return {file: name if counts[name] == 1 else f"{name}{file.suffix.replace('.', '-')}" for file, name in plain.items()}
+
+
+def _check_targets(files: Sequence[Path], names: Mapping[Path, str], folder: Path, root: Path | None) -> None:
+    first: dict[str, Path] = {}
+    for file in files:
+        other = first.setdefault(names[file], file)
+        if other != file:
+            raise UsageError(f"{other} and {file}: both masks would be called {names[file]}.png: rename one, or predict them apart")
+    theirs = {file.resolve() for file in files}
+    over = [name for name in first if (folder / f"{name}.png").resolve() in theirs]
+    if over or (root is not None and folder.resolve() == root.resolve()):
+        raise UsageError(f"--out {folder}: masks would lie among the images, or replace them: choose another folder")
 
 
 def _default_folder(run: Path, root: Path | None) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import shlex
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from smidgen.actions.scoring import Scored
+from smidgen.actions.spoken import spoken
 from smidgen.core import registry
 from smidgen.core.machine import cores, versions
 from smidgen.data.dataset import Dataset
@@ -222,17 +222,11 @@ def _next(job: Job, outcome: Outcome) -> tuple[str, ...]:
 
 
 def _command(job: Job) -> str:
-    words = {name: value for name, value in job.words.items() if name not in ("data", "out", "settings") and value not in (None, False)}
-    defaults = {"val": 0.2, "seed": 0}
-    said = [f"--{name.replace('_', '-')} {value}" for name, value in words.items() if defaults.get(name) != value and value is not True]
-    flags = [f"--{name.replace('_', '-')}" for name, value in words.items() if value is True]
-    groups = [
-        f"--{group}.{name.replace('_', '-')} {value}"
-        for group, values in job.words["settings"].items()
-        for name, value in dict(values).items()
-    ]
-    folder = shlex.quote(Path(job.words["data"]).name) if job.words["data"] else "DATA"
-    return " ".join(["smidgen train", folder, f"--out {shlex.quote(job.folder.name)}", *said, *flags, *groups])
+    """What was run, without the machine's paths."""
+    from smidgen.actions.train import train
+
+    data = Path(job.words["data"]).name if job.words["data"] else "DATA"
+    return spoken(train, [data], dict(job.words) | {"out": job.folder.name}, job.words["settings"])
 
 
 def _environment(job: Job, run: Run) -> dict[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from smidgen.core.errors import ShapeError
 from smidgen.data.dataset import Dataset
 from smidgen.parts.metrics.confusion import IGNORED, Confusion
 
@@ -34,6 +35,9 @@ def score(data: Dataset, predictions: Mapping[str, Any]) -> Scored | None:
 
     Returns:
         None where no image has both.
+
+    Raises:
+        ShapeError: A prediction has another size than the mask, or values that are no classes (naming the image).
     """
     total, images, counts = Confusion(data.classes.names, data.classes.background), {}, {}
     for id, sample in data.samples.items():
@@ -41,7 +45,10 @@ def score(data: Dataset, predictions: Mapping[str, Any]) -> Scored | None:
         if truth is None or (truth == IGNORED).all():
             continue
         one = Confusion(data.classes.names, data.classes.background)
-        one.add(truth, predictions[id].label)
+        try:
+            one.add(truth, predictions[id].label)
+        except ShapeError as error:
+            raise ShapeError(f"image {id}: {error}") from error
         total.merge(one)
         images[id], counts[id] = one.miou, one.counts
     return Scored(total, images, counts) if images else None

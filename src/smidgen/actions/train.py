@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import importlib
+import io
 import json
 import logging
 from collections.abc import Mapping
@@ -18,13 +20,15 @@ from smidgen.actions.opening import checked, open_data
 from smidgen.actions.results import TrainedRun
 from smidgen.core.codec import write_atomically
 from smidgen.core.conventions import INTERRUPTED
-from smidgen.core.errors import SettingsError
+from smidgen.core.errors import SettingsError, SmidgenError
 from smidgen.core.machine import cores, default_preset, versions
 from smidgen.core.plan import Plan
 from smidgen.core.registry import STAGES, nearest
 from smidgen.core.screen import Logged, Screen, Silent
-from smidgen.core.settings import Machine, validated
+from smidgen.core.settings import Machine, overlay, validated
+from smidgen.core.settings import preset as preset_of
 from smidgen.data.dataset import Dataset
+from smidgen.parts.networks.settings import Encoder
 from smidgen.recipes.choice import Resolved, resolve
 
 if TYPE_CHECKING:
@@ -118,6 +122,9 @@ def train(
         TrainingError: Training can't go on.
     """
     words = {name: value for name, value in locals().items() if name not in ("settings", "screen", "data", "out")}
+    words["preset"] = preset or default_preset()
+    if not isinstance(data, Dataset) and not Path(data).exists():
+        open_data(data)  # says so, before a run folder is made
     name = data.name if isinstance(data, Dataset) else Path(data).resolve().name
     folder = Path(out) if out is not None else Path("runs") / name
     said = dict(settings or {})
@@ -139,8 +146,12 @@ def train(
         if must_supervise(devices):
             return _supervised(folder, again, said)
         with locked(folder):
-            job = prepared(data, folder, again, watching)
-            _work(job, watching)
+            try:
+                watching.say(_machine(again))
+                _work(prepared(data, folder, again, watching), watching)
+            except SmidgenError as error:
+                LOG.error("%s", error)
+                raise
     return TrainedRun(folder)
 
 
@@ -158,14 +169,15 @@ def prepared(data: str | Path | Dataset, folder: Path, words: Mapping[str, Any],
     data = full.using(words["use"])
     if words["labeled"] is not None:
         data = data.keeping(words["labeled"], words["seed"])
-    chosen = choose(data) if words["recipe"] is None else Chosen(words["recipe"], "as you said")
-    resolved = resolve(chosen.recipe, words["preset"] or default_preset(), dict(words["settings"]) | places_said(words))
+    chosen = choose(data, words["use"]) if words["recipe"] is None else Chosen(words["recipe"], "as you said")
+    resolved = resolve(chosen.recipe, words["preset"], dict(words["settings"]) | places_said(words))
     job = Job(folder, full, data, chosen, resolved, words)
     plan = planned(job)
     if words["until"] is not None and words["until"] not in [row.stage for row in plan.stages]:
         stages = [row.stage for row in plan.stages]
         raise SettingsError(f"--until {words['until']}: {nearest(words['until'], stages if words['until'] in STAGES else STAGES)}")
-    screen.plan(len(plan.stages) if words["until"] is None else _stages_until(job) or 0)
+    last = _stages_until(job)
+    screen.plan(len(plan.stages) + bool(full.val) if last in (None, len(plan.stages)) else last)
     screen.say(f"recipe    {chosen.recipe}: {chosen.why}")
     for note in (*full.notes, *chosen.notes):
         screen.say(f"note      {note}")
@@ -194,7 +206,6 @@ def places_said(words: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _supervised(folder: Path, words: Mapping[str, Any], said: Mapping[str, Any]) -> TrainedRun:
-    from smidgen.core.errors import SmidgenError
     from smidgen.core.processes import locked, supervise
 
     devices = said["machine"]["devices"]
@@ -218,7 +229,8 @@ def _work(job: Job, screen: Screen) -> None:
 
     fabric = join(job.resolved.machine)
     supplied = supplies(job.resolved, job.data)
-    screen.say(f"machine   {_device(fabric.device.type)}, preset {job.resolved.preset}, {supplied['encoder'].origin}")
+    if (encoder := supplied["encoder"]).in_channels != 3:
+        screen.say(f"note      {encoder.origin}")
     run = Run(
         job.folder,
         fabric,
@@ -239,8 +251,22 @@ def _work(job: Job, screen: Screen) -> None:
     leave(fabric)
 
 
-def _device(kind: str) -> str:
-    return f"{cores()} CPU cores" if kind == "cpu" else f"GPU ({kind})"
+def _machine(words: Mapping[str, Any]) -> str:
+    """The first line: what the work runs on and which weights it starts from, known before the data are looked at.
+
+    Raises:
+        SettingsError: An unknown preset, or an impossible setting of machine or encoder.
+        UsageError: No such device.
+        WeightsError: The weights are not where the settings say.
+    """
+    from smidgen.core.processes import device
+    from smidgen.parts.networks.weights import resolve as weights
+
+    values = overlay(preset_of(words["preset"]), words["settings"])
+    kind = device(validated(Machine, values.get("machine", {}), "machine"))
+    encoder = validated(Encoder, values.get("encoder", {}), "encoder")
+    where = f"{cores()} CPU cores" if kind == "cpu" else f"GPU ({kind})"
+    return f"machine   {where}, preset {words['preset']}, {weights(encoder).origin}"
 
 
 def _write_down(job: Job, run: Run) -> None:
@@ -256,11 +282,14 @@ def _write_down(job: Job, run: Run) -> None:
         "processes": run.fabric.world_size,
         "command": dict(job.words),
     }
-    rows = "".join(f"{id},{sample.split}\n" for id, sample in sorted(job.full.samples.items()))
+    split = io.StringIO(newline="")
+    csv.writer(split, lineterminator="\n").writerows(
+        [("filename", "split"), *((id, one.split) for id, one in sorted(job.full.samples.items()))]
+    )
     texts = {
         "run.yaml": job.resolved.to_yaml(),
         "run.json": json.dumps(facts, indent=1, default=str),
-        "split.csv": "filename,split\n" + rows,
+        "split.csv": split.getvalue(),
         "again.yaml": yaml.safe_dump(json.loads(json.dumps(dict(job.words), default=str))),
     }
     for name, text in texts.items():

@@ -70,6 +70,8 @@ def _(result: Predicted, console: Console) -> None:
     console.print(f"masks     {len(result.masks)} in {result.folder}", markup=False, soft_wrap=True)
     for image, reason in result.left_out.items():
         console.print(f"left out  {image}: {reason}", markup=False, soft_wrap=True)
+    if not result.confidence:
+        return
     unsure = sorted(result.confidence.items(), key=lambda item: item[1])[:WORST]
     console.print("unsure    look at these first, or label them:", markup=False)
     for image, confidence in unsure:

@@ -209,7 +209,7 @@ def join(machine: Machine) -> Any:
 
     here = place()
     local = here.local if here else 1
-    torch.set_num_threads(machine.threads or max(1, cores() // local))
+    torch.set_num_threads(machine.threads or int(os.environ.get("OMP_NUM_THREADS", 0)) or max(1, cores() // local))
     accelerator = _accelerator(machine.accelerator, local)
     if here is None:
         # The environment is named, or Fabric would take one task of a SLURM job for one of many.
@@ -223,6 +223,16 @@ def join(machine: Machine) -> Any:
         fabric = Fabric(accelerator=accelerator, devices=here.local, num_nodes=nodes, strategy=strategy, precision=machine.precision)
     fabric.launch()
     return fabric
+
+
+def device(machine: Machine) -> str:
+    """Kind of device that `join` takes: cpu, cuda or mps.
+
+    Raises:
+        UsageError: There is no such accelerator, or there are too few.
+    """
+    here = place()
+    return _accelerator(machine.accelerator, here.local if here else 1)
 
 
 def _accelerator(wanted: str, local: int) -> str:

@@ -42,7 +42,7 @@ class Machine(Frozen):
     workers: int = 0
     """Further processes that prepare samples; 0 = the training process does it."""
     threads: int = 0
-    """Threads per process; 0 = all cores, shared by the processes."""
+    """Threads per process; 0 = what OMP_NUM_THREADS says, else all cores, shared by the processes."""
 
 
 def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

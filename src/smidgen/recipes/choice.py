@@ -18,6 +18,8 @@ from smidgen.parts.losses.expression import parse
 from smidgen.parts.networks import settings as networks
 
 FOLDER = Path(__file__).parent
+TAKES = ("run", "data", "choice")
+"""Parameters of every recipe."""
 
 
 class Choice(Frozen):
@@ -79,7 +81,7 @@ class Resolved:
 
 @lru_cache
 def recipes() -> tuple[str, ...]:
-    """All recipes: modules of this folder that define a function of their own name."""
+    """All recipes: modules of this folder that define a function of their own name which takes a run, data and a choice."""
     return tuple(path.stem for path in sorted(FOLDER.glob("*.py")) if _function(path.stem) is not None)
 
 
@@ -88,7 +90,8 @@ def _function(recipe: str) -> ast.FunctionDef | None:
     if not path.exists():
         return None
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    return next((node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == recipe), None)
+    functions = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == recipe)
+    return next((one for one in functions if tuple(argument.arg for argument in one.args.args) == TAKES), None)
 
 
 @lru_cache

@@ -16,7 +16,7 @@ def supplies(resolved: Resolved, data: Dataset) -> dict[str, Any]:
 
     Args:
         resolved: The settings.
-        data: Its images say how many channels the encoder gets: 3 for gray images as well, which are repeated.
+        data: Its images say how many channels the encoder gets: 1 where all are gray; a gray one among color ones is repeated.
     """
     choice = resolved.choice
     return {
