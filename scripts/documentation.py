@@ -25,7 +25,7 @@ GENERATED = ("docs/generated", "docs/pictures")
 FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"""\]\(\s*<?([^)\s>]+)>?(?:\s+"[^"]*")?\s*\)|\b(?:src|href)="([^"]+)\"""")
 PAPER = re.compile(r"\((?P<author>[\w-]+)[^()]*?(?P<year>(?:19|20)\d\d)")
-COMMANDS = tuple(name for name in smidgen.__all__ if name.islower() and name.isidentifier() and not name.startswith("_"))
+COMMANDS = smidgen.ACTIONS
 
 
 # What has to be true. Each rule returns its complaints as lines.
@@ -55,6 +55,17 @@ def broken_links(page: Path, root: Path = ROOT) -> list[str]:
         elif anchor and path.suffix == ".md" and anchor not in set(anchors(path.read_text(encoding="utf-8"))):
             complaints.append(f"{page.relative_to(root)}: links to {target}, and there is no such heading")
     return complaints
+
+
+def unlinked(index: Path, root: Path = ROOT) -> list[str]:
+    """Pages below the index's folder to which it does not link."""
+    there = {
+        (index.parent / (found[1] or found[2]).partition("#")[0]).resolve() for found in LINK.finditer(index.read_text(encoding="utf-8"))
+    }
+    below = (page for page in index.parent.glob("**/*.md") if page != index and not _generated(page, root))
+    return [
+        f"{index.relative_to(root)}: does not link to {page.relative_to(root)}" for page in sorted(below) if page.resolve() not in there
+    ]
 
 
 def anchors(text: str) -> Iterator[str]:
@@ -128,6 +139,7 @@ def complaints() -> list[str]:
     found = []
     for page in pages():
         found += [*broken_links(page), *unknown_words(page, targets)]
+    found += unlinked(ROOT / "docs" / "index.md")
     rows = registry.methods()
     sources = {row.module: (ROOT / "src" / f"{row.module.replace('.', '/')}.py").read_text(encoding="utf-8") for row in rows}
     found += undocumented_methods(rows, ROOT / "docs" / "methods", sources)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -17,7 +18,10 @@ class Words(Silent):
     """Keeps what was said and which stages ran."""
 
     def __init__(self):
-        self.said, self.stages = [], []
+        self.said, self.stages, self.planned = [], [], 0
+
+    def plan(self, stages):
+        self.planned = stages
 
     def say(self, text):
         self.said.append(text)
@@ -35,6 +39,10 @@ def test_tags_in_model_scores_and_report_out(folder, tmp_path, quick):
     words = Words()
     run = smidgen.train(folder, out=tmp_path / "run", use="tags", preset="small", settings=quick, screen=words)
     assert [stage for stage, _, _ in words.stages] == ["classify", "localize", "refine", "label", "segment", "predict", "predict"]
+    assert words.planned == 7
+    assert re.fullmatch(r"machine   \d+ CPU cores, preset small, tf_efficientnet_lite0 with random weights", words.said[0])
+    assert "9 of 9 training images have tags, masks are not used" in words.said[1]
+    assert re.search(r" segment supervised: \d+\.\d s in all, \d+ MiB at most\n", (run.folder / "log.txt").read_text())
     for name in (
         "run.yaml",
         "run.json",
@@ -105,6 +113,7 @@ def test_all_that_is_broken_is_listed_at_once_and_may_be_left_out(folder, tmp_pa
         smidgen.train(folder, out=tmp_path / "run", preset="small", settings=few)
     assert "p00.png" in str(caught.value)
     assert "p01.png" in str(caught.value)
+    assert "p01.png" in (tmp_path / "run" / "log.txt").read_text()
     words = Words()
     smidgen.train(folder, out=tmp_path / "run", preset="small", settings=few, skip_broken=True, screen=words)
     assert sum(line.startswith("left out") for line in words.said) == 2
@@ -143,3 +152,6 @@ def test_again_runs_the_same_words(folder, tmp_path, quick):
     before = files(run.folder)
     smidgen.again(tmp_path / "run")
     assert files(run.folder) == before
+    moved = run.folder.rename(tmp_path / "moved")
+    assert smidgen.again(moved).folder == moved
+    assert not run.folder.exists()

@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import smidgen
+from smidgen.actions.predict import predict
 from smidgen.cli.main import commands, main
+from smidgen.cli.options import parse
 
 
 @pytest.fixture
@@ -61,6 +64,38 @@ def test_help_of_train_teaches_methods_settings_and_units(capsys):
         assert word in text
 
 
+def test_help_of_train_lists_what_can_be_said_and_what_is_usual(capsys):
+    assert main(["train", "--help", "--preset", "paper"]) == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "None" not in text
+    for words in (
+        "--out PATH",
+        "--use {tags,masks,sparse}",
+        "(masks, tags)",
+        "(advcam, cam; default: advcam)",
+        "--gap.flip, --gap.no-flip",
+    ):
+        assert words in text
+
+
+def test_several_images_are_one_argument_and_none_is_an_error(capsys):
+    assert parse(predict, "smidgen predict", ["RUN", "a.png", "b.png", "--flip"])["images"] == (Path("a.png"), Path("b.png"))
+    assert parse(predict, "smidgen predict", ["RUN", "photos"])["images"] == Path("photos")
+    assert main(["predict", "RUN"]) == 2
+    assert "IMAGES is missing" in capsys.readouterr().err
+
+
+def test_a_path_that_can_not_be_written_is_named(capsys, folder):
+    (folder / "file").write_text("")
+    assert main(["train", str(folder), "--out", str(folder / "file" / "run"), "--encoder.weights", "none"]) == 1
+    assert str(folder / "file") in capsys.readouterr().err
+
+
+def test_wrong_data_leave_no_run_folder(capsys, tmp_path):
+    assert main(["train", str(tmp_path / "nowhere"), "--out", str(tmp_path / "run")]) == 2
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_named_method_pulls_its_settings_in(capsys):
     assert main(["train", "--localize", "cam", "--help"]) == 0
     text = capsys.readouterr().out
@@ -85,6 +120,7 @@ def test_inspect_tells_labels_recipe_and_next_step(capsys, folder):
     assert "4 images" in text
     assert "recipe    tags" in text
     assert "classify gap → localize advcam" in text
+    assert f"next      smidgen train {folder} --use tags --val 0.0" in text
 
 
 def test_a_missing_folder_is_wrong_data(capsys, tmp_path):

@@ -96,7 +96,9 @@ def test_a_folder_becomes_index_masks_of_the_images_sizes(trained, images, tmp_p
             assert mask.getpalette() == PALETTE.ravel().tolist()
             assert np.array(mask).shape == size
             assert set(np.unique(np.array(mask))) <= {0, 1, 2}
-    expected = Segmenter.load(trained / "model").predict(np.float32(value(images / "a.png").transpose(2, 0, 1)) / 255)
+    expected = Segmenter.load(trained / "model").predict(
+        np.float32(value(images / "a.png").transpose(2, 0, 1)) / 255, flip=True
+    )  # as the preset scores
     assert len(np.unique(expected.label)) > 1
     assert (value(out / "a.png") == expected.label).all()
     with (out / "predictions.csv").open(newline="") as file:
@@ -119,7 +121,7 @@ def test_one_image_goes_beside_the_run_unless_told(trained, images):
 
 def test_overlays_and_probabilities_on_request(trained, images, tmp_path):
     out = tmp_path / "masks"
-    assert predict(trained, images, "--out", out, "--overlays", "--probs", "--flip", "--scales", "1.0", "0.5") == 0
+    assert predict(trained, images, "--out", out, "--overlay", "--probs", "--flip", "--scales", "1.0", "0.5") == 0
     assert files(out / "overlays") == ["a.jpg", "deep/b.jpg", "gray.jpg"]
     assert value(out / "overlays" / "deep" / "b.jpg").shape == (17, 33, 3)
     with np.load(out / "probs" / "a.npz") as file:

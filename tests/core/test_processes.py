@@ -87,6 +87,13 @@ def test_every_copy_is_told_its_rank(tmp_path):
     assert names(tmp_path) == ["0 of 3", "1 of 3", "2 of 3"]
 
 
+def test_copies_meet_wherever_the_run_folder_is_named_from(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    assert supervised(Path("runs"), TOLD + "open(f'{folder}/{rank}', 'w').write(os.environ['SMIDGEN_STORE'])") == 0
+    assert [Path((tmp_path / "runs" / rank).read_text()).parent for rank in "01"] == 2 * [tmp_path / "runs"]
+
+
 @pytest.mark.parametrize(("end", "code"), [("sys.exit(3)", 3), ("os.kill(os.getpid(), 9)", 137)])
 def test_when_one_fails_all_are_ended(tmp_path, capfd, end, code):
     started = time.monotonic()

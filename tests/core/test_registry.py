@@ -100,4 +100,7 @@ def test_a_users_own_method(tmp_path, monkeypatch):
     assert issubclass(registry.settings_of(row), Frozen)
     with pytest.raises(SettingsError, match="has no function 'blurr'"):
         registry.method("refine", "users_own:blurr")
+    monkeypatch.delattr(sys.modules["users_own"], "Blur")
+    with pytest.raises(SettingsError, match="users_own has no class Blur with its settings"):
+        registry.settings_of(row)
     del sys.modules["users_own"]

@@ -51,6 +51,13 @@ def test_broken_links_are_found(page, tmp_path):
     ]  # fmt: skip
 
 
+def test_pages_that_the_index_forgets_are_found(page, tmp_path):
+    index = page("[a](a.md) [b](b.md#part)\n", "index.md")
+    for name in "abc":
+        page(f"# {name}\n", f"{name}.md")
+    assert documentation.unlinked(index, tmp_path) == ["index.md: does not link to c.md"]
+
+
 def test_missing_commands_are_found(page, tmp_path):
     block = "```\n$ smidgen predict RUN\nsmidgen fly\nmake tea\nmake CC=x\n```\n"
     text = f"smidgen is not a command here. `smidgen train DATA` `make demo`\n{block}`smidgen walk`\n"

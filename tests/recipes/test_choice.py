@@ -16,6 +16,7 @@ from smidgen.recipes.tags import tags
 
 def test_recipes_are_the_folder():
     assert {"tags", "masks"} <= set(recipes())
+    assert "supplies" not in recipes()  # a module of that folder, with a function of its own name, but no recipe
 
 
 def test_a_recipe_has_the_places_it_speaks_of():

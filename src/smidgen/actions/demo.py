@@ -42,7 +42,7 @@ def demo(*, out: str | Path = Path("runs/demo"), seed: int = 0, screen: Screen |
     run = train(folder, out=out, preset="demo", seed=seed, screen=screen)
     screen.say(f"next      look at {run.report}")
     screen.say(f"          smidgen inspect {folder}   (what the folder looks like)")
-    screen.say(f"          smidgen predict {out} {folder}/images --out {out}/masks --overlays   (masks for every photo)")
+    screen.say(f"          smidgen predict {out} {folder}/images --out {out}/masks --overlay   (masks for every photo)")
     return run
 
 

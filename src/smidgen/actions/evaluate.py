@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import yaml
 
+from smidgen.actions import models
 from smidgen.actions.opening import open_data
 from smidgen.actions.scoring import Scored, facts, score
 from smidgen.core.codec import write_atomically
@@ -22,8 +22,6 @@ from smidgen.products.labels import LabelMap
 from smidgen.products.masks import read_mask
 
 Split = Literal["train", "val", "test", "all"]
-WAY = ("scales", "flip", "window", "overlap", "max_pixels")
-"""Settings of a method that predicts which say how an image is looked at."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +70,13 @@ def evaluate(
     source = Path(run_or_masks)
     screen = screen or Silent()
     opened = _usable(open_data(data, label_folder), screen)
-    model = source / "model" if (source / "model").is_dir() else source
-    is_run = (model / "model.json").is_file()
-    run = model.parent if model.name == "model" else model
-    wanted = _wanted(opened, split, run) if is_run else _of_split(opened, split)
-    scored = _scored_model(model, run, wanted, screen) if is_run else score(wanted, _masks(source, wanted))
+    of_run = models.is_run(source)
+    wanted = _wanted(opened, split, models.run_folder(source)) if of_run else _of_split(opened, split)
+    scored = _scored_model(source, wanted, screen) if of_run else score(wanted, _masks(source, wanted))
     if scored is None:
         raise UsageError(f"{source}: no image of {opened.name} ({split}) has both a mask and a prediction: check names and --split")
     found = facts(scored) | {"data": opened.name, "split": split, "of": str(source)}
-    path = Path(out) if out is not None else (source / f"evaluation-{opened.name}-{split}.json" if is_run else None)
+    path = Path(out) if out is not None else (source / f"evaluation-{opened.name}-{split}.json" if of_run else None)
     if path is not None:
         write_atomically(path, lambda part: part.write_text(json.dumps(found, indent=1), encoding="utf-8"))
     return Evaluated(scored, found, path)
@@ -148,16 +144,14 @@ def _masks(folder: Path, data: Dataset) -> _Lazy:
     return _Lazy(paths, lambda id: read_mask(paths[id]))
 
 
-def _scored_model(model: Path, run: Path, data: Dataset, screen: Screen) -> Scored | None:
-    from smidgen.products.segmenter import Segmenter
-
-    segmenter = Segmenter.load(model)
+def _scored_model(run: Path, data: Dataset, screen: Screen) -> Scored | None:
+    segmenter = models.load(run)
     if tuple(segmenter.classes.names) != tuple(data.classes.names):
         raise UsageError(
-            f"{model}: the model knows the classes {', '.join(segmenter.classes.names)}, the data {', '.join(data.classes.names)}: "
+            f"{run}: the model knows the classes {', '.join(segmenter.classes.names)}, the data {', '.join(data.classes.names)}: "
             "use data with the same classes in the same order"
         )
-    restrict, how = _way(run)
+    restrict, how = models.way(run)
     with_masks = {id: sample for id, sample in data.samples.items() if sample.read_label is not None}
     with screen.step("predict", len(with_masks), 0, "images") as bar:
 
@@ -168,11 +162,3 @@ def _scored_model(model: Path, run: Path, data: Dataset, screen: Screen) -> Scor
             return label
 
         return score(data, _Lazy(with_masks, look))
-
-
-def _way(run: Path) -> tuple[bool, dict[str, Any]]:
-    """How the run's own scores were predicted, so that these can be compared: by tags or not, and with which looks."""
-    path = run / "run.yaml"
-    told = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    settings = told.get(told.get("predict"), {})
-    return settings.get("restrict", False), {name: settings[name] for name in WAY if name in settings}

@@ -7,19 +7,17 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
+from smidgen.actions import models
 from smidgen.core.codec import write_atomically
 from smidgen.core.errors import ShapeError, UsageError
 from smidgen.core.screen import Screen, Silent
 from smidgen.data.images import SUFFIXES, Broken, ImageFile, header
 from smidgen.data.layout import list_files
-from smidgen.products.masks import overlay, write_image, write_mask
-
-if TYPE_CHECKING:
-    from smidgen.products.segmenter import Segmenter
+from smidgen.products import masks
 
 TABLE = "predictions.csv"
 
@@ -46,9 +44,9 @@ def predict(
     images: str | Path | Sequence[str | Path],
     *,
     out: str | Path | None = None,
-    overlays: bool = False,
+    overlay: bool = False,
     probs: bool = False,
-    scales: tuple[float, ...] = (1.0,),
+    scales: tuple[float, ...] | None = None,
     flip: bool = False,
     skip_broken: bool = False,
     screen: Screen | None = None,
@@ -59,10 +57,10 @@ def predict(
         run: Run folder, or the model folder in it.
         images: A folder (searched with its subfolders), one image, or several.
         out: Where masks go; RUN/predictions/NAME by default.
-        overlays: Also write pictures of the image with the mask over it.
+        overlay: Also write pictures of the image with the mask over it.
         probs: Also write all class probabilities (npz, one array `probs` of classes x height x width, float16).
-        scales: Relative input sizes whose probabilities are averaged.
-        flip: Also average over the mirrored image.
+        scales: Relative input sizes whose probabilities are averaged; by default as the run was scored.
+        flip: Also average over the mirrored image, if the run was scored without.
         skip_broken: Leave out images that can't be read instead of stopping.
         screen: Hears of the progress; silent by default.
 
@@ -79,38 +77,32 @@ def predict(
     files = _listed(images) if root is None else _below(root, folder)
     names = _mask_names(root, files)
     _check_targets(files, names, folder, root)
-    segmenter = _load(Path(run))
+    segmenter = models.load(Path(run))
+    how: dict[str, Any] = models.way(Path(run))[1]
+    how |= ({"scales": scales} if scales else {}) | ({"flip": True} if flip else {})
     predicted = Predicted(folder, {}, {}, {})
     with screen.step("predict", len(files), 0, "images") as bar:
         for file in files:
             bar.advance()
             try:
                 image = ImageFile(str(file), channels=header(str(file)).channels, value_range=segmenter.architecture.value_range).read()
-                scores = segmenter.predict(image, scales=scales, flip=flip, keep_probs=probs)
+                scores = segmenter.predict(image, keep_probs=probs, **how)
             except (Broken, ShapeError) as error:
                 if not skip_broken:
                     raise UsageError(f"{file}: {error}; or leave such images out with --skip-broken") from error
                 predicted.left_out[str(file)] = str(error)
                 continue
             target = folder / f"{names[file]}.png"
-            write_mask(target, scores.label)
-            if overlays:
-                write_image(
-                    folder / "overlays" / f"{names[file]}.jpg", overlay(image, scores.label, background=segmenter.classes.background)
-                )
+            masks.write_mask(target, scores.label)
+            if overlay:
+                picture = masks.overlay(image, scores.label, background=segmenter.classes.background)
+                masks.write_image(folder / "overlays" / f"{names[file]}.jpg", picture)
             if scores.probs is not None:
                 write_probs(folder / "probs" / f"{names[file]}.npz", scores.probs)
             predicted.masks[str(file)] = str(target)
             predicted.confidence[str(file)] = float(np.mean(scores.confidence))
     _write_table(predicted)
     return predicted
-
-
-def _load(run: Path) -> Segmenter:
-    from smidgen.products.segmenter import Segmenter
-
-    folder = run / "model" if (run / "model").is_dir() else run
-    return Segmenter.load(folder)
 
 
 def write_probs(path: Path, probs: np.ndarray) -> None:

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 SHOWN_TRAIN = 6
 """Training images whose way from tag to mask is shown."""
+SHOWN_VAL = 6
+"""Validation images in each group: best, median, worst."""
 UNSURE = 10
 USED = {"tags": "image tags only", "masks": "masks", "sparse": "scribbles and points"}
 
@@ -129,7 +131,7 @@ def _val_pictures(outcome: Outcome, confidence: Mapping[str, float]) -> Iterator
     scored = outcome.scored.get("val")
     by = dict(scored.images) if scored else {id: confidence[id] for id in outcome.val.samples}
     names = outcome.val.classes.names
-    for group, ids in arrange(by, groups=BY_SCORE if scored else BY_CONFIDENCE).items():
+    for group, ids in arrange(by, SHOWN_VAL, BY_SCORE if scored else BY_CONFIDENCE).items():
         for id in ids:
             sample = outcome.val.samples[id]
             yield Picture(
@@ -210,7 +212,7 @@ def _uncertain(outcome: Outcome, confidence: Mapping[str, float]) -> Iterator[Un
 
 def _next(job: Job, outcome: Outcome) -> tuple[str, ...]:
     run = job.folder
-    steps = [f"`smidgen predict {run} IMAGES --out MASKS --overlays` paints new images."]
+    steps = [f"`smidgen predict {run} IMAGES --out MASKS --overlay` paints new images."]
     if not outcome.scored:
         steps.append(
             "Draw masks for the ten images listed as least certain, save them in `masks/` and run the same command: then there is a score."
@@ -226,7 +228,8 @@ def _command(job: Job) -> str:
     from smidgen.actions.train import train
 
     data = Path(job.words["data"]).name if job.words["data"] else "DATA"
-    return spoken(train, [data], dict(job.words) | {"out": job.folder.name}, job.words["settings"])
+    options = {name: value for name, value in job.words.items() if name not in ("data", "settings")} | {"out": job.folder.name}
+    return spoken(train, [data], options, job.words["settings"])
 
 
 def _environment(job: Job, run: Run) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -18,7 +19,8 @@ def spoken(
         options: Further arguments by name; those that the action does not know are left out.
         settings: Settings by method.
     """
-    defaults: Mapping[str, Any] = action.__kwdefaults__ or {}
+    parameters = inspect.signature(action).parameters.values()
+    defaults = {one.name: one.default for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY}
     said = [word for name, value in options.items() if name in defaults and value != defaults[name] for word in _words("", name, value)]
     groups = (settings or {}).items()
     set_ = [word for group, values in groups for name, value in dict(values).items() for word in _words(f"{group}.", name, value)]

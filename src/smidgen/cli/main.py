@@ -6,6 +6,7 @@ import ast
 import importlib
 import inspect
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ import smidgen
 from smidgen.core import registry
 from smidgen.core.conventions import INTERRUPTED
 from smidgen.core.errors import SmidgenError, UsageError
+from smidgen.core.processes import is_copy
 
 ACTIONS = Path(__file__).parents[1] / "actions"
 DEFAULT_HELP = ("-h", "--help", "help")
@@ -52,6 +54,14 @@ def main(words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         _complain("stopped; the same command goes on where it stopped")
         return INTERRUPTED
+    except BrokenPipeError:  # who read along has seen enough, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _complain(f"{error.filename}: {error.strerror}: check the path, its permissions and the space on its disk")
+        return 1
     except SystemExit as leaving:
         return int(leaving.code or 0)
 
@@ -72,7 +82,9 @@ def _command(name: str, words: list[str]) -> int:
     console = Console(highlight=False)
     if "screen" in inspect.signature(action).parameters:
         values["screen"] = Terminal(console)
-    show(action(**values), console)
+    result = action(**values)
+    if not is_copy():
+        show(result, console)
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,13 +14,16 @@ import tyro
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from smidgen.core import registry
+from smidgen.core.errors import UsageError
 from smidgen.core.machine import default_preset
 from smidgen.core.settings import Frozen, Machine, preset, validated
 from smidgen.parts.networks.settings import Encoder
-from smidgen.recipes.choice import Choice, chosen, split
+from smidgen.recipes.choice import PARTS, Choice, chosen, recipes, split
 
 NOT_WORDS = ("screen", "settings")
 """Parameters of actions that a person does not type."""
+PATHS = tuple[Path, ...]
+"""How a sequence of paths is typed."""
 FIXED: Mapping[str, type[Frozen]] = {"encoder": Encoder, "machine": Machine}
 
 
@@ -45,49 +49,100 @@ def parse(action: Callable[..., Any], prog: str, words: Sequence[str]) -> dict[s
 
     Raises:
         SystemExit: Help was asked for (0), or a word does not fit (2); both are printed.
-        SettingsError: A method is not known.
+        SettingsError: A method or preset is not known.
     """
-    fields = _parameters(action)
-    groups = _groups(words) if "settings" in inspect.signature(action).parameters else {}
-    fields |= {name: (type(one), Field(default=one, description=f"Settings of {name}.")) for name, one in groups.items()}
+    overlaid = preset(dict(_pairs(words)).get("preset", default_preset()))
+    fields = _parameters(action, overlaid)
+    groups = _groups(words, overlaid) if "settings" in inspect.signature(action).parameters else {}
+    fields |= {name: (type(one), Field(default=one, description=inspect.getdoc(type(one)))) for name, one in groups.items()}
     model = create_model("Words", __base__=Words, **fields)
-    markers = (tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalMetavarFromFieldName)
+    markers = (tyro.conf.PositionalMetavarFromFieldName,)
     parsed = tyro.cli(model, prog=prog, description=description(action), args=list(words), config=markers)
     values = {name: getattr(parsed, name) for name in fields}
+    for name, (hint, _) in fields.items():
+        if typing.get_args(hint)[:1] == (PATHS,):
+            values[name] = _some(values[name], name.upper())
     said = {name: _difference(values.pop(name), one) for name, one in groups.items()}
     return values | ({"settings": {name: one for name, one in said.items() if one}} if groups else {})
 
 
-def _parameters(action: Callable[..., Any]) -> dict[str, Any]:
+def _parameters(action: Callable[..., Any], overlaid: Mapping[str, Any]) -> dict[str, Any]:
     hints = typing.get_type_hints(action)
     help = {one.arg_name: one.description or "" for one in docstring_parser.parse(inspect.getdoc(action) or "").params}
     fields = {}
     for name, parameter in inspect.signature(action).parameters.items():
         if name in NOT_WORDS:
             continue
-        required = parameter.default is inspect.Parameter.empty
-        hint = _typed(hints[name])
-        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+        hint, text = _typed(hints[name]), Field(description=help.get(name, ""))
+        named = parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        if hint == PATHS:
+            hint = Annotated[hint, tyro.conf.arg(metavar=_several(name), help_behavior_hint="(required)")]
+        if parameter.default is None:
+            shown = tyro.conf.arg(metavar=_kind(hint) if named else None, help_behavior_hint=_possible(name, overlaid))
+            hint = Annotated[hint, shown]
+        if hint is bool:
+            hint = tyro.conf.FlagCreatePairsOff[bool]
+        if not named:
             hint = Annotated[hint, tyro.conf.Positional]
-        fields[name] = (
-            hint,
-            Field(description=help.get(name, "")) if required else Field(default=parameter.default, description=help.get(name, "")),
-        )
+        if parameter.default is not inspect.Parameter.empty:
+            text = Field(default=parameter.default, description=help.get(name, ""))
+        fields[name] = (hint, text)
     return fields
 
 
 def _typed(hint: Any) -> Any:
     """What can be typed of what Python takes: a path for a dataset, several paths for a sequence of them."""
-    options = typing.get_args(hint) if type(hint) in (typing.Union, type(int | str)) else (hint,)
-    if Path not in options:
+    options = typing.get_args(hint)
+    if not _is_union(hint) or Path not in options:
         return hint
+    if any(typing.get_origin(option) is Sequence for option in options):
+        return PATHS
     return Path | None if type(None) in options else Path
 
 
-def _groups(words: Sequence[str]) -> dict[str, Frozen]:
+def _some(paths: Sequence[Path], where: str) -> Path | Sequence[Path]:
+    """One path (which may be a folder), or several.
+
+    Raises:
+        UsageError: There is none.
+    """
+    if not paths:
+        raise UsageError(f"{where} is missing: name a folder, a file, or several files")
+    return paths[0] if len(paths) == 1 else paths
+
+
+def _kind(hint: Any) -> str:
+    """How an option that may be left out is shown: without the None that says so in Python."""
+    said = next(option for option in typing.get_args(hint) if option is not type(None))
+    origin, inner = typing.get_origin(said), typing.get_args(said)
+    if origin is typing.Literal:
+        return "{" + ",".join(inner) + "}"
+    return _several(inner[0].__name__) if origin is tuple else said.__name__.upper()
+
+
+def _several(word: str) -> str:
+    return f"{word.upper()} [{word.upper()} ...]"
+
+
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) in (typing.Union, types.UnionType)
+
+
+def _possible(name: str, overlaid: Mapping[str, Any]) -> str:
+    """What can be said for an option, where there is a list of it, and what is taken where nothing is said."""
+    rows = registry.methods()
+    lists = {"recipe": recipes(), "until": dict.fromkeys(row.stage for row in rows), **{kind: registry.parts(kind) for kind in PARTS}}
+    known = ", ".join(lists.get(name, [row.name for row in rows if row.stage == name]))
+    choice = Choice(**{place: overlaid[place] for place in Choice.model_fields if place in overlaid})
+    usual = choice.model_dump() | {"preset": default_preset()}
+    value = usual.get(name, "")
+    default = f"default: {value if isinstance(value, str) else '+'.join(value)}" if value else ""
+    return f"({'; '.join(filter(None, (known, default)))})" if known or default else ""
+
+
+def _groups(words: Sequence[str], values: Mapping[str, Any]) -> dict[str, Frozen]:
     """Settings to offer: of the methods that are named or would run, and of those whose settings are spoken of."""
     spoken = dict(_pairs(words))
-    values = preset(spoken.get("preset", default_preset()))
     named = {name: spoken.get(name, values.get(name)) for name in Choice.model_fields}
     places = {name: split(value) if name == "refine" else value for name, value in named.items() if value is not None}
     classes = dict(FIXED) | chosen(validated(Choice, places, "recipe"), "tags")
@@ -95,13 +150,16 @@ def _groups(words: Sequence[str]) -> dict[str, Frozen]:
     for row in registry.methods():
         if row.name in prefixes:
             classes.setdefault(row.name, registry.settings_of(row))
+    for kind in PARTS:
+        for name in prefixes.intersection(registry.parts(kind)):
+            classes.setdefault(name, registry.part_settings(kind, name))
     return {name: validated(kind, values.get(name, {}), name) for name, kind in classes.items()}
 
 
 def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
     """`--name value` and `--name=value`, wherever they stand."""
     pairs = []
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words[1:], ""], strict=False):
         if word.startswith("--"):
             name, _, value = word[2:].partition("=")
             pairs.append((name.replace("-", "_"), value or following))

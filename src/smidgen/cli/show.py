@@ -34,7 +34,7 @@ def _(result: TrainedRun, console: Console) -> None:
     console.print(f"report    {result.report}", markup=False, soft_wrap=True)
     if (result.folder / "model").is_dir():
         console.print(
-            f"model     {result.folder / 'model'}   try: smidgen predict {result.folder} IMAGES --out MASKS --overlays",
+            f"model     {result.folder / 'model'}   try: smidgen predict {result.folder} IMAGES --out MASKS --overlay",
             markup=False,
             soft_wrap=True,
         )

@@ -67,6 +67,11 @@ def place(environment: Mapping[str, str] = os.environ) -> Place | None:
     return None
 
 
+def is_copy() -> bool:
+    """Whether a supervisor on this machine started this process; it has the last word."""
+    return STORE in os.environ
+
+
 def must_supervise(devices: int) -> bool:
     """Whether this process is to start `devices` copies of its command; False: it is alone, or one of several already.
 
@@ -96,7 +101,7 @@ def supervise(devices: int, folder: Path, argv: Sequence[str]) -> int:
     Returns:
         0, or the exit code of a copy that failed (as a shell gives it); 130 after a signal.
     """
-    store = folder / f".store-{uuid.uuid4().hex[:8]}"
+    store = folder.resolve() / f".store-{uuid.uuid4().hex[:8]}"  # in an address, a relative path's first part would be a host
     environment = os.environ | _environment(devices, store)
     outputs: list[IO[bytes] | None] = [None, *(tempfile.TemporaryFile() for _ in range(devices - 1))]  # noqa: SIM115 (closed when it goes)
     ranks: list[subprocess.Popen] = []
@@ -209,13 +214,13 @@ def join(machine: Machine) -> Any:
 
     here = place()
     local = here.local if here else 1
-    torch.set_num_threads(machine.threads or int(os.environ.get("OMP_NUM_THREADS", 0)) or max(1, cores() // local))
+    torch.set_num_threads(machine.threads or int(os.environ.get("OMP_NUM_THREADS", "0").partition(",")[0]) or max(1, cores() // local))
     accelerator = _accelerator(machine.accelerator, local)
     if here is None:
         # The environment is named, or Fabric would take one task of a SLURM job for one of many.
         fabric = Fabric(accelerator=accelerator, devices=1, precision=machine.precision, plugins=[LightningEnvironment()])
     else:
-        if STORE in os.environ:
+        if is_copy():
             _leave_with(int(os.environ[PARENT]))
             _meet(here, "cpu:gloo,cuda:nccl" if accelerator == "cuda" else "gloo")
         strategy = DDPStrategy(find_unused_parameters=True, timeout=LONGEST_WAIT)
@@ -289,7 +294,7 @@ def locked(folder: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     here = place()
-    if STORE in os.environ or (here and here.rank):
+    if is_copy() or (here and here.rank):
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)

@@ -144,9 +144,16 @@ def find(row: Method) -> Callable[..., Any]:
 
 
 def settings_of(row: Method) -> type[Frozen]:
-    """The settings class of a method: in `settings.py` beside it, or in a user's own module."""
+    """The settings class of a method: in `settings.py` beside it, or in a user's own module.
+
+    Raises:
+        SettingsError: There is none.
+    """
     home = row.module if not row.module.startswith("smidgen.") else f"{row.module.rpartition('.')[0]}.settings"
-    return getattr(importlib.import_module(home), camel(row.function))
+    kind = getattr(importlib.import_module(home), camel(row.function), None)
+    if kind is None:
+        raise SettingsError(f"{row.stage} {row.name}: {home} has no class {camel(row.function)} with its settings: add one, of base Frozen")
+    return kind
 
 
 def parts(kind: Literal["head", "loss"]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import inspect
 import json
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -33,6 +34,7 @@ from smidgen.core.stopping import stop_if_wanted
 X = TypeVar("X")
 L = TypeVar("L", bound=Learner)
 COST = "cost.json"
+LOG = logging.getLogger(__name__)
 
 
 class Results(Mapping[str, X], Generic[X]):
@@ -181,10 +183,13 @@ class Run:
         told = settings.model_dump(mode="json")
         ident = key(__version__, stage, method, source(row.module), told, self.seed, precision, data.key, inputs)
         inside = self._inside(self.folder / "stages" / f"{stage}-{row.name}-{ident}", ident)
-        self.screen.stage(stage, row.name, ident, _cost(inside.folder).finished)
+        done = _cost(inside.folder).finished
+        self.screen.stage(stage, row.name, ident, done)
         seed_all(self.seed, stage)
         with self._costing(inside) as cost:
             product = registry.find(row)(inside, settings, data, **wanted)
+        if not done:
+            LOG.info("%s %s: %.1f s in all, %.0f MiB at most", stage, row.name, cost[0].seconds, cost[0].peak_mib)
         if any(product is need for need in wanted.values()):
             product = copy.copy(product)  # handed on as it came: the stage that made it keeps its own key
         product.key = ident
