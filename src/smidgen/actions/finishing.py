@@ -44,6 +44,8 @@ def finish(job: Job, run: Run, segmenter: Segmenter | None) -> None:
         _write_scores(job, outcome)
         if segmenter is not None:
             _write_model(job, segmenter, outcome)
+        else:
+            shutil.rmtree(job.folder / "model", ignore_errors=True)  # of another recipe than the report's; the same command rebuilds it
         report(job, run, outcome)
     run.fabric.barrier()
 

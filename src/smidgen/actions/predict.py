@@ -55,7 +55,7 @@ def predict(
 
     Args:
         run: Run folder, or the model folder in it.
-        images: A folder (searched with its subfolders), one image, or several.
+        images: A folder (searched with its subfolders; of a data folder, its images/), one image, or several.
         out: Where masks go; RUN/predictions/NAME by default.
         overlay: Also write pictures of the image with the mask over it.
         probs: Also write all class probabilities (npz, one array `probs` of classes x height x width, float16).
@@ -72,7 +72,7 @@ def predict(
             can't be read.
     """
     screen = screen or Silent()
-    root = Path(images) if isinstance(images, str | Path) and Path(images).is_dir() else None
+    root = _image_folder(Path(images)) if isinstance(images, str | Path) and Path(images).is_dir() else None
     folder = Path(out) if out is not None else _default_folder(Path(run), root)
     files = _listed(images) if root is None else _below(root, folder)
     names = _mask_names(root, files)
@@ -109,6 +109,11 @@ def write_probs(path: Path, probs: np.ndarray) -> None:
     """Class probabilities as float16."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda part: np.savez_compressed(part, probs=probs.astype(np.float16)))
+
+
+def _image_folder(folder: Path) -> Path:
+    """The images of a data folder, whose masks are images as well; any other folder itself."""
+    return folder / "images" if (folder / "images").is_dir() else folder
 
 
 def _below(root: Path, out: Path) -> list[Path]:

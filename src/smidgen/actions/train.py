@@ -125,6 +125,8 @@ def train(
     words["preset"] = preset or default_preset()
     if not isinstance(data, Dataset) and not Path(data).exists():
         open_data(data)  # says so, before a run folder is made
+    if recipe is not None:
+        resolve(recipe, words["preset"], dict(settings or {}) | places_said(words))  # as above: wrong words leave nothing behind
     name = data.name if isinstance(data, Dataset) else Path(data).resolve().name
     folder = Path(out) if out is not None else Path("runs") / name
     said = dict(settings or {})

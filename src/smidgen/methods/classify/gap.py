@@ -96,7 +96,7 @@ class Tagging:
         for sample in samples.values():
             if len(sample.size) != 2:
                 raise ShapeError(
-                    f"{sample.path or sample.id}: expected a 2D image, found {len(sample.size)} dimensions: use --dims 2 (slices)"
+                    f"{sample.path or sample.id}: expected a 2D image, found {len(sample.size)} dimensions: export the slices as images"
                 )
         head = nn.Conv2d(encoder.final_channels, len(ids), 1, bias=False)
         # channels-last is the faster layout on CPUs and GPUs; it does not change what is computed

@@ -273,7 +273,9 @@ class Climber:
     def shape(self, sample: Sample) -> tuple[int, int]:
         """The working size of a sample."""
         if len(sample.size) != 2:
-            raise ShapeError(f"{sample.path or sample.id}: expected a 2D image, found {len(sample.size)} dimensions: use --dims 2 (slices)")
+            raise ShapeError(
+                f"{sample.path or sample.id}: expected a 2D image, found {len(sample.size)} dimensions: export the slices as images"
+            )
         return working_size(sample.size, self.settings.size, self.classifier.stride)
 
     def __call__(self, samples: Sequence[Sample]) -> list[Climb]:

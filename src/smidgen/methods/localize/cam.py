@@ -35,7 +35,9 @@ def cam(run: Run, settings: settings.Cam, data: Dataset, classifier: TagClassifi
 def shape(sample: Sample, settings: settings.Cam, stride: int) -> tuple[int, int]:
     """The size at which a sample is looked at; those that share it make a batch."""
     if len(sample.size) != 2:
-        raise ShapeError(f"{sample.path or sample.id}: expected a 2D image, found {len(sample.size)} dimensions: use --dims 2 (slices)")
+        raise ShapeError(
+            f"{sample.path or sample.id}: expected a 2D image, found {len(sample.size)} dimensions: export the slices as images"
+        )
     return working_size(sample.size, settings.size, stride)
 
 

@@ -113,7 +113,7 @@ def as_channels(sample: Sample, channels: int) -> Float[np.ndarray, "c h w"]:
     """
     image = sample.image()
     if image.ndim != 3:
-        raise ShapeError(f"{sample.path or sample.id}: expected a 2D image, found {image.ndim - 1} dimensions: use --dims 2 (slices)")
+        raise ShapeError(f"{sample.path or sample.id}: expected a 2D image, found {image.ndim - 1} dimensions: export the slices as images")
     if len(image) not in (1, channels):
         raise ShapeError(f"{sample.path or sample.id}: {len(image)} channels, the encoder takes {channels}: convert this image")
     return image if len(image) == channels else np.repeat(image, channels, axis=0)
