@@ -161,3 +161,13 @@ def test_only_stages_map(tmp_path):
 
 def test_a_map_has_a_key_of_its_own(run):
     assert run.map("a", counted([]), IMAGES).key != run.map("b", counted([]), IMAGES).key
+
+
+def test_half_files_of_a_killed_process_are_cleared_away(run):
+    folder = run.folder / "01-twice"
+    folder.mkdir()
+    for name in (".99999.part.a.npz", ".99999.part.other.npz"):
+        (folder / name).write_bytes(b"half")
+    results = run.map("twice", lambda value: value * 2, {"a": 1.0, "b": 2.0})
+    assert dict(results) == {"a": 2.0, "b": 4.0}
+    assert sorted(path.name for path in folder.iterdir()) == [".99999.part.other.npz", "a.npz", "b.npz"]

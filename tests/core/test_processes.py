@@ -168,7 +168,7 @@ def started(folder: Path, devices: int, pause: float = 0.1) -> subprocess.Popen:
 
 def wait_for(folder: Path, pattern: str, count: int, command: subprocess.Popen) -> None:
     until = time.monotonic() + 120
-    while len(list(folder.glob(f"stages/toy/{pattern}"))) < count:
+    while len([path for path in folder.glob(f"stages/toy/{pattern}") if not path.name.startswith(".")]) < count:
         assert command.poll() is None and time.monotonic() < until, "it ended before it could be killed"
         time.sleep(0.01)
 

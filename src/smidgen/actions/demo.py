@@ -26,7 +26,7 @@ def demo(*, out: str | Path = Path("runs/demo"), seed: int = 0, screen: Screen |
     Electroluminescence photos of photovoltaic cells, judged as a whole by experts; nobody drew a mask. About five minutes on two cores.
 
     Args:
-        out: Run folder; the data folder is written to OUT/data, to look at and to train on again.
+        out: Run folder; the data folder is written to OUT/solar_cells, to look at and to train on again.
         seed: All randomness derives from it.
         screen: Hears of the progress; silent by default.
 
@@ -37,7 +37,7 @@ def demo(*, out: str | Path = Path("runs/demo"), seed: int = 0, screen: Screen |
         UsageError: The package with the images is not installed.
     """
     screen = screen or Silent()
-    folder = write_data(Path(out) / "data", seed)
+    folder = write_data(Path(out) / "solar_cells", seed)
     screen.say(f"demo      {2 * KEPT} photos of solar cells, half of them tagged defective: {folder}")
     run = train(folder, out=out, preset="demo", seed=seed, screen=screen)
     screen.say(f"next      look at {run.report}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,13 @@ from smidgen.actions.opening import open_data
 from smidgen.actions.scoring import Scored, facts, score
 from smidgen.core.codec import write_atomically
 from smidgen.core.errors import DataError, UsageError
+from smidgen.core.machine import versions
 from smidgen.core.screen import Screen, Silent
 from smidgen.data.dataset import Dataset
 from smidgen.products.labels import LabelMap
 from smidgen.products.masks import read_mask
+from smidgen.report.content import Picture, ScoreRow, arrange
+from smidgen.report.training import TrainingReport, write_report
 
 Split = Literal["train", "val", "test", "all"]
 
@@ -31,7 +35,7 @@ class Evaluated:
     Args:
         scored: Confusion over all images and the mIoU of each.
         facts: All figures as plain values, as in `scores.json`.
-        path: Where they were written; None where they were not.
+        path: Where they were written; None where they were not. Beside it is the same as a page with pictures (.html).
     """
 
     scored: Scored
@@ -72,14 +76,31 @@ def evaluate(
     opened = _usable(open_data(data, label_folder), screen)
     of_run = models.is_run(source)
     wanted = _wanted(opened, split, models.run_folder(source)) if of_run else _of_split(opened, split)
-    scored = _scored_model(source, wanted, screen) if of_run else score(wanted, _masks(source, wanted))
+    predictions = _of_model(source, wanted) if of_run else _masks(source, wanted)
+    with screen.step("score", len(predictions), 0, "images") as bar:
+        scored = score(wanted, predictions, bar)
     if scored is None:
         raise UsageError(f"{source}: no image of {opened.name} ({split}) has both a mask and a prediction: check names and --split")
     found = facts(scored) | {"data": opened.name, "split": split, "of": str(source)}
     path = Path(out) if out is not None else (source / f"evaluation-{opened.name}-{split}.json" if of_run else None)
     if path is not None:
         write_atomically(path, lambda part: part.write_text(json.dumps(found, indent=1), encoding="utf-8"))
+        _report(wanted, scored, predictions, f"{split}, {source.name}", path.with_suffix(".html"))
     return Evaluated(scored, found, path)
+
+
+def _report(data: Dataset, scored: Scored, predictions: Mapping[str, Any], name: str, path: Path) -> None:
+    """The same figures as a page that opens with pictures."""
+
+    def picture(id: str, group: str) -> Picture:
+        sample = data.samples[id]
+        prediction, tags = predictions[id].label, tuple(data.classes.names[i] for i in sample.tags or ())
+        return Picture(id, sample.image(), prediction=prediction, truth=sample.label(), tags=tags, score=scored.images[id], group=group)
+
+    pictures = tuple(picture(id, group) for group, ids in arrange(scored.images).items() for id in ids)
+    rows = (ScoreRow(name, scored.total, scored.counts),)
+    about = {"kind": "evaluation", "environment": versions(), "made": time.strftime("%Y-%m-%d %H:%M")}
+    write_report(TrainingReport(data.name, data.classes, pictures=pictures, scores=rows, **about), path)
 
 
 def _usable(data: Dataset, screen: Screen) -> Dataset:
@@ -144,7 +165,8 @@ def _masks(folder: Path, data: Dataset) -> _Lazy:
     return _Lazy(paths, lambda id: read_mask(paths[id]))
 
 
-def _scored_model(run: Path, data: Dataset, screen: Screen) -> Scored | None:
+def _of_model(run: Path, data: Dataset) -> _Lazy:
+    """What a model says, image by image."""
     segmenter = models.load(run)
     if tuple(segmenter.classes.names) != tuple(data.classes.names):
         raise UsageError(
@@ -153,12 +175,9 @@ def _scored_model(run: Path, data: Dataset, screen: Screen) -> Scored | None:
         )
     restrict, how = models.way(run)
     with_masks = {id: sample for id, sample in data.samples.items() if sample.read_label is not None}
-    with screen.step("predict", len(with_masks), 0, "images") as bar:
 
-        def look(id: str) -> np.ndarray:
-            sample = with_masks[id]
-            label = segmenter.predict(sample.image(), sample.tags if restrict else None, **how).label
-            bar.advance()
-            return label
+    def look(id: str) -> np.ndarray:
+        sample = with_masks[id]
+        return segmenter.predict(sample.image(), sample.tags if restrict else None, **how).label
 
-        return score(data, _Lazy(with_masks, look))
+    return _Lazy(with_masks, look)

@@ -129,7 +129,9 @@ def _val_pictures(outcome: Outcome, confidence: Mapping[str, float]) -> Iterator
     if "val" not in outcome.predictions:
         return
     scored = outcome.scored.get("val")
-    by = dict(scored.images) if scored else {id: confidence[id] for id in outcome.val.samples}
+    samples = outcome.val.samples
+    telling = [id for id, sample in samples.items() if sample.tags != ()] or list(samples)  # known to hold none: nothing to see
+    by = dict(scored.images) if scored else {id: confidence[id] for id in telling}
     names = outcome.val.classes.names
     for group, ids in arrange(by, SHOWN_VAL, BY_SCORE if scored else BY_CONFIDENCE).items():
         for id in ids:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from smidgen.core.errors import ShapeError
+from smidgen.core.screen import Bar
 from smidgen.data.dataset import Dataset
 from smidgen.parts.metrics.confusion import IGNORED, Confusion
 
@@ -26,12 +27,13 @@ class Scored:
     counts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def score(data: Dataset, predictions: Mapping[str, Any]) -> Scored | None:
+def score(data: Dataset, predictions: Mapping[str, Any], bar: Bar | None = None) -> Scored | None:
     """Compare label maps with masks.
 
     Args:
         data: Whose masks are the truth.
         predictions: id -> value with a `label` at the image's size; 255 in it counts as a miss of whatever is there.
+        bar: Hears of each image that has both.
 
     Returns:
         None where no image has both.
@@ -50,6 +52,8 @@ def score(data: Dataset, predictions: Mapping[str, Any]) -> Scored | None:
         except ShapeError as error:
             raise ShapeError(f"image {id}: {error}") from error
         total.merge(one)
+        if bar is not None:
+            bar.advance()
         images[id], counts[id] = one.miou, one.counts
     return Scored(total, images, counts) if images else None
 

@@ -54,6 +54,7 @@ def _(result: Evaluated, console: Console) -> None:
     console.print("worst     " + ", ".join(f"{id} {100 * value:.0f}" for id, value in worst), markup=False, soft_wrap=True)
     if result.path:
         console.print(f"figures   {result.path}", markup=False, soft_wrap=True)
+        console.print(f"report    {result.path.with_suffix('.html')}", markup=False, soft_wrap=True)
 
 
 def _class_table(facts: Mapping[str, Any]) -> Table:

@@ -10,7 +10,7 @@ import json
 import os
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,13 @@ def remove_leftovers(path: Path) -> None:
     """Remove what processes left that were killed while they wrote `path`. For a file that only one process writes."""
     for part in path.parent.glob(f".*.part.{path.name}"):
         part.unlink(missing_ok=True)
+
+
+def remove_leftovers_of(folder: Path, paths: Collection[Path]) -> None:
+    """The same for many files below a folder at once."""
+    for part in folder.rglob(".*.part.*"):
+        if part.with_name(part.name.partition(".part.")[2]) in paths:
+            part.unlink(missing_ok=True)
 
 
 def save(value: Any, path: Path) -> None:

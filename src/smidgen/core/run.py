@@ -271,6 +271,7 @@ class Run:
             batches = _together(ids, items[0], together, size) if together else [[id] for id in ids]
             mine = batches[self.fabric.global_rank :: self.fabric.world_size]
             todo = [batch for batch in mine if not missing.isdisjoint(batch)]
+            codec.remove_leftovers_of(folder, {_file(folder, id) for batch in todo for id in batch})
             done = sum(map(len, mine)) - sum(map(len, todo))
             with self.screen.step(name, sum(map(len, mine)), done, "images") as bar:
                 for batch in todo:
