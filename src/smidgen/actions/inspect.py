@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,7 @@ class Inspected:
         minutes: About how long it takes on this machine; None where the preset does not know.
         lines: All of it in words, for a screen.
         command: What trains on these data, in this way.
+        tagged: Split -> images tagged with each class, by label value.
     """
 
     summary: Summary
@@ -43,6 +44,7 @@ class Inspected:
     minutes: float | None
     lines: tuple[str, ...]
     command: str
+    tagged: Mapping[str, tuple[int, ...]]
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -50,12 +52,19 @@ class Inspected:
         return self.summary.problems
 
     @property
-    def classes(self) -> tuple[tuple[str, str, str, str], ...]:
-        """Name, tagged images, masks with it, and share of the pixels of each class, as text."""
-        rows = self.summary.classes
-        return tuple(
-            (f"{row.value} {row.name}", str(row.tagged), str(row.masks), f"{100 * row.share:.1f} %" if row.masks else "") for row in rows
-        )
+    def classes(self) -> tuple[tuple[str, ...], ...]:
+        """A heading, then a row per class, as text: name, tagged images per split, masks (of those looked at) with it, share of pixels."""
+        heading = ("class", *(f"tagged in {split}" for split in self.tagged), "masks with it", "share of pixels")
+        rows = [
+            (
+                f"{row.value} {row.name}",
+                *(str(counts[row.value]) for counts in self.tagged.values()),
+                str(row.masks),
+                f"{100 * row.share:.1f} %" if row.masks else "",
+            )
+            for row in self.summary.classes
+        ]
+        return (heading, *rows)
 
     @property
     def next(self) -> str:
@@ -108,7 +117,15 @@ def inspect(
     stages, minutes = plan(chosen, usable, name) if chosen else ((), None)
     said = {"use": use, "preset": preset, "label_folder": label_folder, "val": val, "seed": seed}
     command = spoken(train, ["DATA" if isinstance(data, Dataset) else data], said)
-    return Inspected(summary, chosen, stages, minutes, tuple(_lines(summary, chosen, reason, stages, minutes, name)), command)
+    return Inspected(
+        summary, chosen, stages, minutes, tuple(_lines(summary, chosen, reason, stages, minutes, name)), command, _tagged(opened, summary)
+    )
+
+
+def _tagged(data: Dataset, summary: Summary) -> dict[str, tuple[int, ...]]:
+    values = range(len(data.classes))
+    tags = {split: [sample.tags or () for sample in getattr(data, split).values()] for split in summary.splits}
+    return {split: tuple(sum(value in one for one in known) for value in values) for split, known in tags.items()}
 
 
 def plan(chosen: Chosen, data: Dataset, preset_name: str) -> tuple[tuple[str, ...], float | None]:

@@ -105,8 +105,9 @@ def _(result: Inspected, console: Console) -> None:
     for line in result.lines:
         console.print(line, markup=False, soft_wrap=True)
     if result.classes:
-        table = Table("class", "tagged", "masks with it", "share of pixels", box=None, pad_edge=False)
-        for row in result.classes:
+        heading, *rows = result.classes
+        table = Table(*heading, box=None, pad_edge=False)
+        for row in rows:
             table.add_row(*row)
         console.print(table)
     for problem in result.problems:
