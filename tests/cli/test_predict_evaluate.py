@@ -207,6 +207,8 @@ def test_masks_never_take_the_place_of_images(trained, images, capsys):
 def test_a_run_is_scored_on_the_images_it_did_not_learn_from(trained, photos, capsys):
     assert evaluate(trained, photos) == 0
     found = json.loads((trained / "evaluation-photos-val.json").read_text())
+    page = (trained / "evaluation-photos-val.html").read_text(encoding="utf-8")
+    assert "evaluation" in page and all(id in page for id in found["per_image_miou"])
     with (trained / "split.csv").open() as file:
         val = {row["filename"] for row in csv.DictReader(file) if row["split"] == "val"}
     assert len(val) == 4
