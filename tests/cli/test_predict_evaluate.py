@@ -208,7 +208,8 @@ def test_a_run_is_scored_on_the_images_it_did_not_learn_from(trained, photos, ca
     assert evaluate(trained, photos) == 0
     found = json.loads((trained / "evaluation-photos-val.json").read_text())
     page = (trained / "evaluation-photos-val.html").read_text(encoding="utf-8")
-    assert "evaluation" in page and all(id in page for id in found["per_image_miou"])
+    assert "evaluation" in page
+    assert sum(id in page for id in found["per_image_miou"]) == 3  # best, median, worst of four
     with (trained / "split.csv").open() as file:
         val = {row["filename"] for row in csv.DictReader(file) if row["split"] == "val"}
     assert len(val) == 4
