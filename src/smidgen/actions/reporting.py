@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,7 +111,8 @@ def _train_pictures(job: Job, outcome: Outcome, seen: Mapping[str, Any]) -> Iter
         return
     names = job.full.classes.names
     tagged = [id for id, sample in outcome.looked.samples.items() if sample.tags and id in maps]
-    for id in tagged[:SHOWN_TRAIN]:
+    pseudo = outcome.scored.get("train_pseudo_masks")
+    for id, group in _shown_of_train(tagged, pseudo.images if pseudo else {}):
         sample = outcome.looked.samples[id]
         yield Picture(
             id=id,
@@ -121,8 +122,20 @@ def _train_pictures(job: Job, outcome: Outcome, seen: Mapping[str, Any]) -> Iter
             prediction=seen[id].label if id in seen else None,
             truth=sample.label(),
             tags=tuple(names[i] for i in sample.tags or ()),
-            group="training images: from tag to mask",
+            score=pseudo.images.get(id) if pseudo else None,
+            group=group,
         )
+
+
+def _shown_of_train(ids: Sequence[str], scores: Mapping[str, float]) -> Iterator[tuple[str, str]]:
+    """Training images to show, with their heading: by the pseudo-mask's score where there are masks to tell, else the first ones."""
+    title = "training images: from tag to mask"
+    known = {id: scores[id] for id in ids if id in scores}
+    if not known:
+        yield from ((id, title) for id in ids[:SHOWN_TRAIN])
+        return
+    for group, chosen in arrange(known, SHOWN_TRAIN // 3).items():
+        yield from ((id, f"{title}, {group}" if group else title) for id in chosen)
 
 
 def _val_pictures(outcome: Outcome, confidence: Mapping[str, float]) -> Iterator[Picture]:
