@@ -129,6 +129,25 @@ def test_signals_are_passed_on_and_waited_for(tmp_path, number):
     assert len(list(tmp_path.glob("* saved"))) == 2
 
 
+def test_a_signal_while_copies_are_started_reaches_the_later_ones_too(tmp_path, monkeypatch):
+    start = subprocess.Popen
+
+    def press_after_the_first(*words, **options):
+        if (tmp_path / "0 ready").exists():
+            return start(*words, **options)
+        first = start(*words, **options)
+        while not (tmp_path / "0 ready").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+        return first
+
+    monkeypatch.setattr(processes.subprocess, "Popen", press_after_the_first)
+    begun = time.monotonic()
+    program = WAITS + "open(f'{folder}/{rank} ready', 'w').close()\ntime.sleep(60)"
+    assert supervised(tmp_path, program) == 130
+    assert time.monotonic() - begun < 30
+
+
 # ---------------------------------------------------------------- the lock
 
 

@@ -111,6 +111,9 @@ def supervise(devices: int, folder: Path, argv: Sequence[str]) -> int:
                 told = environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
                 # A session of its own: a terminal's Ctrl-C reaches the supervisor only, which passes it on. One signal each, not two.
                 ranks.append(subprocess.Popen([sys.executable, *argv], env=told, stdout=output, stderr=output, start_new_session=True))
+            for number, started in tuple(noted):
+                for later in ranks[started:]:  # it came while they were being started
+                    later.send_signal(number)
             codes = _first_end(ranks)
             _wait(ranks, GRACE_SECONDS if noted else 0.0)
     finally:
@@ -165,12 +168,12 @@ def _end(ranks: Sequence[subprocess.Popen]) -> None:
 
 
 @contextmanager
-def _passing_on(ranks: Sequence[subprocess.Popen]) -> Iterator[list[int]]:
-    """Signals go to the copies; yields the list of those that came. Outside the main thread: no effect."""
-    noted: list[int] = []
+def _passing_on(ranks: Sequence[subprocess.Popen]) -> Iterator[list[tuple[int, int]]]:
+    """Signals go to the copies; yields those that came, each with how many copies there were. Outside the main thread: no effect."""
+    noted: list[tuple[int, int]] = []
 
     def pass_on(number: int, frame: FrameType | None) -> None:
-        noted.append(number)
+        noted.append((number, len(ranks)))
         for rank in ranks:
             rank.send_signal(number)
 
