@@ -164,6 +164,24 @@ def test_a_product_that_is_handed_on_keeps_its_makers_key(mine, opened):
     assert handed_on["a"].tolist() == made["a"].tolist()
 
 
+def test_a_stage_for_later_is_run_when_called_and_its_key_says_what_it_will_use(mine, opened):
+    module = mine()
+    run = opened()
+    later = run.later("refine", "stage_mine:blur", DATA)
+    assert run.finished == []
+    assert later(heatmaps=HEATMAPS)["a"].tolist() == [3, 3]
+    assert [one.method for one in run.finished] == ["blur"]
+    others = [
+        opened(settings={"blur": module.Blur(width=4)}).later("refine", "stage_mine:blur", DATA),
+        opened(seed=1).later("refine", "stage_mine:blur", DATA),
+        opened(supplies={"encoder": Given({}, "e")}).later("refine", "stage_mine:blur", DATA),
+        run.later("refine", "stage_mine:blur", SimpleNamespace(key="other")),
+        run.later("refine", "stage_mine:same", DATA),
+    ]
+    assert opened().later("refine", "stage_mine:blur", DATA).key == later.key
+    assert len({later.key, *(other.key for other in others)}) == 6
+
+
 def test_until_stops_after_so_many_stages(mine, opened):
     mine()
     run = opened(until=1)

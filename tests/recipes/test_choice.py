@@ -97,6 +97,14 @@ def test_a_plan_lists_the_stages_in_order():
     assert [row.stage for row in plan.stages] == ["segment"]
 
 
+def test_a_refiner_may_ask_for_the_recipes_own_training():
+    plan = Plan()
+    tags(plan, _Data(), Choice(refine=("walk", "retrain")))
+    assert [row.name for row in plan.stages if row.stage == "refine"] == ["walk", "retrain"]
+    with pytest.raises(SettingsError, match="no method 'supervized': did you mean 'supervised'"):
+        tags(Plan(), _Data(), Choice(refine=("walk",), segment="supervized"))
+
+
 def test_a_plan_says_what_is_missing_before_anything_trains():
     with pytest.raises(NeedError, match=r"localize cam needs classifier.*this recipe has"):
         Plan().stage("localize", "cam", _Data())

@@ -40,6 +40,14 @@ class Plan:
         self.stages.append(row)
         return Placeholder(row.product)
 
+    def later(self, stage: str, method: str, data: Any, /) -> Placeholder:
+        """A stage that a method may run from within its own: it must exist, and is not counted.
+
+        Raises:
+            SettingsError: No such method.
+        """
+        return Placeholder(registry.method(stage, method).product)
+
     def uses(self, need: str) -> bool:
         """Whether any stage asks for a need."""
         return any(need in row.needs for row in self.stages)

@@ -103,6 +103,23 @@ def _file(folder: Path, id: str) -> Path:
     return folder / f"{id}{codec.SUFFIX}"
 
 
+@dataclasses.dataclass(frozen=True)
+class Later:
+    """A stage that is run when it is called.
+
+    Args:
+        start: Takes needs by name, returns the product.
+        key: Hash of stage, method, settings and parts.
+    """
+
+    start: Callable[[Mapping[str, Any]], Any]
+    key: str
+
+    def __call__(self, **have: Any) -> Any:
+        """Run the stage with these needs."""
+        return self.start(have)
+
+
 class Reached(Exception):
     """The stage that was asked for (`--until`) is done; not an error."""
 
@@ -197,6 +214,24 @@ class Run:
         if self.until is not None and len(self.finished) >= self.until and not self._open:
             raise Reached
         return product
+
+    def later(self, stage: str, method: str, data: Any, /) -> Later:
+        """A stage that a method may run from within its own, such as training a segmenter.
+
+        Args:
+            stage: Which kind of step.
+            method: Name of the method.
+            data: The dataset, cut to what the stage may see.
+
+        Returns:
+            A callable that takes further needs by name; its `key` changes with whatever it would use.
+        """
+        row = registry.method(stage, method)
+        settings, precision = self._settings_of(row), self.fabric.strategy.precision.precision
+        supplied = {need: self.supplies[need].key for need in row.needs if need in self.supplies}
+        told = settings.model_dump(mode="json")
+        ident = key(__version__, stage, method, source(row.module), told, self.seed, precision, data.key, supplied)
+        return Later(lambda have: self.stage(stage, method, data, **have), ident)
 
     @contextmanager
     def _costing(self, inside: Run) -> Iterator[list[_Cost]]:

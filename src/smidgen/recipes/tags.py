@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from smidgen.recipes.choice import Choice
+from smidgen.recipes.fitting import Fitter
 
 if TYPE_CHECKING:
     from smidgen.data.dataset import Dataset
@@ -24,6 +25,7 @@ def tags(run: Any, data: Dataset, choice: Choice) -> Any:
     classifier = run.stage("classify", choice.classify, data)
     heatmaps = run.stage("localize", choice.localize, data, classifier=classifier)
     for refiner in choice.refine:
-        heatmaps = run.stage("refine", refiner, data, heatmaps=heatmaps, classifier=classifier)
+        fit_segmenter = Fitter(run, data, choice.segment)
+        heatmaps = run.stage("refine", refiner, data, heatmaps=heatmaps, classifier=classifier, fit_segmenter=fit_segmenter)
     labels = run.stage("label", choice.label, data, heatmaps=heatmaps)
     return run.stage("segment", choice.segment, data, labels=labels)

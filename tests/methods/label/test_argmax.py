@@ -9,7 +9,8 @@ import torch
 from smidgen.core.run import Given
 from smidgen.data.dataset import Dataset
 from smidgen.methods.label import settings
-from smidgen.methods.label.argmax import argmax, confidence, decided, enlarged, ranked
+from smidgen.methods.label.argmax import argmax, decided
+from smidgen.parts.imaging.evidence import confidence, enlarged, ranked
 from smidgen.products.heatmaps import Heatmaps
 
 PLAIN = settings.Argmax()

@@ -65,3 +65,16 @@ class Walk(Frozen):
         if self.scale[0] > self.scale[1]:
             raise ValueError("scale is (smallest, largest)")
         return self
+
+
+class Retrain(Frozen):
+    """A segmentation network in between (recursive training, Khoreva et al., CVPR 2017)."""
+
+    rounds: Annotated[int, Field(ge=1)] = 1
+    """How often a network is trained on what the one before saw (Khoreva: until nothing changes, at most 10)."""
+    margin: Share = 0.0
+    """Pixels whose two strongest classes are closer than this are not learned from (in evidence, whose maximum is 1; Khoreva: none)."""
+    scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.0,)
+    """Factors on the image when it is looked at; probabilities are averaged."""
+    flip: bool = True
+    """Average with the prediction of the mirrored image."""
