@@ -13,6 +13,7 @@ QUICK = {
     "gap": {"steps": 2, "batch": 2, "long_side": (32, 32), "crop": 32, "score_size": 0},
     "advcam": {"steps": 2, "size": 0, "scales": (1.0,)},
     "walk": {"steps": 2, "batch": 2, "crop": 32, "walk_steps": 4, "foreground_above": 0.5, "background_below": 0.3},
+    "deletion": {"images": 3, "draws": 1, "size": 0},
     "supervised": {"steps": 3, "epochs": 0, "batch": 2, "crop": 32, "warmup": 0},
 }
 """Settings with which everything runs in seconds, and learns nothing."""

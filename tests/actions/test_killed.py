@@ -37,7 +37,15 @@ def politely() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-PRESSES = {"classify": at_once, "localize": politely, "refine": politely, "label": at_once, "segment": politely, "predict": at_once}
+PRESSES = {
+    "classify": at_once,
+    "localize": politely,
+    "refine": politely,
+    "label": at_once,
+    "check": at_once,
+    "segment": politely,
+    "predict": at_once,
+}
 """In a fit and in a map each."""
 
 

@@ -46,5 +46,12 @@ def test_a_signal_to_one_process_stops_both_after_one_step(both):
     assert torch.equal(found["resumed"], found["Supervised"]["parameters"])
 
 
+def test_no_image_is_lost_or_looked_at_twice(both):
+    """Batches of (00 02 04) (06 08 10) (01 03 05) (07 09): every second one each; one with a finished image is done whole."""
+    shares = torch.load(both / "found.pt", weights_only=True)["shares"]
+    assert shares == [[f"case/{i:02}" for i in share] for share in ((0, 2, 4, 1, 3, 5), (6, 8, 10, 7, 9))]
+    assert len(list((both / "shared").rglob("*.npz"))) == 11
+
+
 def test_nothing_is_left_behind(both):
     assert [path.name for path in both.glob(".*")] == []

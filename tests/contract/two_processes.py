@@ -11,9 +11,11 @@ import sys
 from pathlib import Path
 
 import torch
+from lightning_fabric import Fabric
 from toy_learners import LEARNERS, Supervised
 from toy_runs import flat, opened, rounds, tensors, trained
 
+from smidgen.core import codec
 from smidgen.core.processes import join, leave, locked
 from smidgen.core.settings import Machine
 from smidgen.core.stopping import polite
@@ -27,6 +29,28 @@ class Signaled(Supervised):
     def after(self, at):
         if self.rank == 1 and at.n == 4:
             os.kill(os.getpid(), signal.SIGINT)
+
+
+def shared(folder: Path, fabric: Fabric) -> list[list[str]]:
+    """Which images each process looked at, of 11 of two sizes in batches of up to 3, of which two were finished before."""
+    mine: list[str] = []
+    images = {f"case/{i:02}": (f"case/{i:02}", i % 2) for i in range(11)}
+
+    def look(some: list[tuple[str, int]]) -> list[int]:
+        mine.extend(id for id, _ in some)
+        return [size for _, size in some]
+
+    run = opened(folder, fabric)._inside(folder / "stages" / "toy", "0")
+    if fabric.global_rank == 0:
+        for id in ("case/00", "case/05"):
+            path = run.folder / "01-look" / f"{id}.npz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            codec.save(images[id][1], path)
+    fabric.barrier()
+    assert dict(run.map("look", look, images, together=lambda image: image[1], size=3)) == dict(images.values())
+    everyone: list[list[str]] = [[], []]
+    torch.distributed.all_gather_object(everyone, mine)
+    return everyone
 
 
 def main(folder: Path) -> None:
@@ -43,6 +67,7 @@ def main(folder: Path) -> None:
             trained(Signaled, folder / "signaled", fabric)
         except KeyboardInterrupt:
             found["stopped after"] = torch.load(next(folder.glob("signaled/**/last.pt")), weights_only=True)["n"]
+    found["shares"] = shared(folder / "shared", fabric)
     found["resumed"] = flat(trained(Supervised, folder / "signaled", fabric))
     if fabric.global_rank == 0:
         torch.save(found, folder / "found.pt")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pickle
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 
-from smidgen.core.codec import load, save, write_atomically
-from smidgen.core.errors import SmidgenError
+from smidgen.core.codec import load, portable, remove_leftovers_of_run, save, write_atomically
+from smidgen.core.errors import SmidgenError, WriteError
 
 
 @dataclass(frozen=True)
@@ -95,3 +97,74 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     assert (tmp_path / "old.txt").read_text() == "old"
     write_atomically(tmp_path / "old.txt", lambda part: part.write_text("new"))
     assert [path.read_text() for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_half_files_of_a_run_that_is_done_are_cleared_away(tmp_path):
+    for name in (".7.part.run.json", "stages/a/.7.part.cost.json", "stages/a/01-heat/b/.7.part.c.npz", "predictions/.8.part.d.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    remove_leftovers_of_run(tmp_path)
+    assert [path.name for path in tmp_path.rglob(".*")] == [".8.part.d.png"]  # another command may be at work there
+
+
+@pytest.mark.parametrize(
+    ("id", "name"),
+    [
+        ("ward 3/été", "ward 3/été"),
+        ("a:b", "a%3Ab"),
+        ("a%3Ab", "a%253Ab"),
+        ('<x>?*|"\\', "%3Cx%3E%3F%2A%7C%22%5C"),
+        ("scan.01/end.", "scan.01/end%2E"),
+        ("in /x.", "in%20/x%2E"),
+    ],
+)
+def test_names_are_portable(id, name):
+    """Row e16: a picture named "a:b.png" on Linux."""
+    assert portable(id) == name
+
+
+# ---------------------------------------------------------------- a full disk
+
+
+@contextmanager
+def full_after(size: int):
+    """No file can grow beyond so many bytes; what the system says then is what it says on a full disk, but for the words."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def checkpoint(part):
+    with part.open("wb") as file:
+        torch.save({"weights": torch.rand(200_000)}, file)
+
+
+@pytest.mark.parametrize(
+    "fill",
+    [lambda part: part.write_bytes(bytes(10**6)), checkpoint, lambda part: np.savez(part, a=np.zeros(10**5))],
+    ids=["bytes", "torch", "npz"],
+)
+def test_a_full_disk_is_said_with_file_and_remedy_and_the_old_file_stays(tmp_path, fill):
+    path = tmp_path / "last.npz"
+    path.write_text("old")
+    with (
+        full_after(100_000),
+        pytest.raises(WriteError, match=r"last\.npz: could not be written \(File too large\): make room on its disk; the") as caught,
+    ):
+        write_atomically(path, fill)
+    assert caught.value.exit_code == 2
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("last.npz", "old")]
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(WriteError, match=r"gone/new\.txt: could not be written \(No such file or directory\): see that its folder may"):
+        write_atomically(tmp_path / "gone" / "new.txt", lambda part: part.write_text("new"))
+
+
+def test_an_error_of_ones_own_stays_what_it_is(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        write_atomically(tmp_path / "new.txt", lambda part: 1 / 0)

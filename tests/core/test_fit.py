@@ -6,14 +6,18 @@ import csv
 import os
 import pickle
 import signal
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-from smidgen.core.errors import SettingsError, SmidgenError, TrainingError
+from smidgen.core import stopping
+from smidgen.core.errors import SettingsError, SmidgenError, TrainingError, WriteError
 from smidgen.core.fit import Batches, Stream
+from smidgen.core.log import Log
 from smidgen.core.run import Run
 from smidgen.core.stopping import polite, stop_if_wanted
 
@@ -110,6 +114,35 @@ def test_a_sample_that_can_not_be_prepared_is_named(run, workers):
     assert "Traceback" not in str(caught.value)
 
 
+@pytest.mark.parametrize("start_method", ["auto", pytest.param("spawn", marks=pytest.mark.slow)])
+def test_of_many_pictures_the_unreadable_one_is_named_once(run, start_method):
+    """Row e07: an unreadable picture no. 5, two workers."""
+    run.workers, run.start_method = 2, start_method
+    with pytest.raises(TrainingError) as caught:
+        run.fit("line", Line([Picture(i) for i in range(8)], steps=16, prepare=read))
+    assert str(caught.value) == "images/5.png: could not be prepared for training (OSError: image file is truncated)"
+
+
+class Picture:
+    def __init__(self, number):
+        self.number, self.path = number, f"images/{number}.png"
+
+
+def read(picture):
+    if picture.number == 5:
+        raise OSError("image file is truncated")
+    return as_tensor(picture.number)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_said_by_the_log(run):
+    """Once, with file and remedy."""
+    log = Log(run.folder / "log.csv", 0, lambda mine: [mine], writes=True)
+    log.path.symlink_to("/dev/full")
+    with pytest.raises(WriteError, match=r"log\.csv: could not be written \(No space left on device\): make room on its disk"):
+        log.flush(10, 1.0)
+
+
 def test_a_worker_that_dies_is_said_in_words(run):
     run.workers = 1
     with pytest.raises(TrainingError, match=r"a process that prepares samples died.*lower machine\.workers"):
@@ -176,6 +209,22 @@ def test_a_second_signal_ends_at_once():
             os.kill(os.getpid(), signal.SIGTERM)
     with polite():  # nothing is left of it
         stop_if_wanted()
+
+
+def test_a_step_that_takes_long_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(stopping, "PATIENCE_SECONDS", 0.1)
+    began = time.monotonic()
+
+    def long_step():
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(100):
+            time.sleep(0.05)
+
+    with polite(), pytest.raises(KeyboardInterrupt):
+        long_step()
+    assert time.monotonic() - began < 2
+    with polite():  # nothing is left of it
+        time.sleep(0.2)
 
 
 def test_politeness_within_politeness_forgets_nothing():

@@ -163,6 +163,16 @@ def test_a_map_has_a_key_of_its_own(run):
     assert run.map("a", counted([]), IMAGES).key != run.map("b", counted([]), IMAGES).key
 
 
+def test_names_of_files_are_portable_and_ids_stay(run):
+    """Row e16: an image "a:b.png" on Linux."""
+    results = run.map("twice", lambda value: value * 2, {"a:b": 1.0, "c?/d.": 2.0})
+    assert dict(results) == {"a:b": 2.0, "c?/d.": 4.0}
+    assert sorted(path.relative_to(run.folder / "01-twice").as_posix() for path in run.folder.rglob("*.npz")) == [
+        "a%3Ab.npz",
+        "c%3F/d%2E.npz",
+    ]
+
+
 def test_half_files_of_a_killed_process_are_cleared_away(run):
     folder = run.folder / "01-twice"
     folder.mkdir()

@@ -36,6 +36,51 @@ def test_places_are_read_from_the_environment():
     assert place(slurm | {"SLURM_STEP_ID": "0", "SLURM_NTASKS": "1", "SLURM_PROCID": "0"}) is None
 
 
+def test_slurms_variables_become_torchruns():
+    """Fabric would refuse tasks that are not counted per node, and jobs called bash."""
+    slurm = {"SLURM_STEP_ID": "0", "SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_NNODES": "2", "SLURM_LOCALID": "1", "SLURM_NODEID": "1"}
+    slurm |= {"SLURM_JOB_ID": "123456", "SLURM_JOB_NODELIST": "gpu[03-05,9],cpu1", "SLURM_JOB_NAME": "bash"}
+    here = place(slurm)
+    assert processes._for_fabric(here, slurm) == {
+        "TORCHELASTIC_RUN_ID": "smidgen", "RANK": "3", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2", "LOCAL_RANK": "1", "GROUP_RANK": "1",
+        "MASTER_ADDR": "gpu03", "MASTER_PORT": "18456",
+    }  # fmt: skip
+    one = processes._for_fabric(Place(1, 2, 2), slurm | {"MASTER_PORT": "7"})
+    assert (one["MASTER_ADDR"], one["GLOO_SOCKET_IFNAME"]) == ("127.0.0.1", processes._loopback())
+    assert "MASTER_PORT" not in one  # what the user says stays
+    with pytest.raises(UsageError, match="give all machines as many"):
+        processes._for_fabric(Place(0, 3, 2), slurm)
+    hosts = {"a": "a", "a,b": "a", "gpu03": "gpu03", "n[1,3]": "n1", "n-[01-04]-x": "n-01-x"}
+    assert {nodes: processes._first_host(nodes) for nodes in hosts} == hosts
+
+
+def test_torchruns_variables_stay(monkeypatch):
+    torchrun = {
+        "RANK": "1",
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "here",
+        "MASTER_PORT": "1",
+        "TORCHELASTIC_RUN_ID": "x",
+    }
+    assert set(processes._for_fabric(place(torchrun), torchrun)) == {"GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"}
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    assert processes._starter() == os.getppid()  # torchrun leaves its workers behind when it is killed
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")
+    assert processes._starter() is None
+
+
+def test_one_process_speaks(monkeypatch):
+    assert processes.speaks()
+    for rank, expected in (("0", True), ("1", False)):
+        for name, value in {"RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}.items():
+            monkeypatch.setenv(name, value)
+        assert processes.speaks() is expected
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv(processes.STORE, "set")
+    assert not processes.speaks()  # the supervisor does
+
+
 def test_who_supervises(monkeypatch):
     assert must_supervise(2)
     assert not must_supervise(1)
@@ -85,6 +130,12 @@ def names(folder: Path) -> list[str]:
 def test_every_copy_is_told_its_rank(tmp_path):
     assert supervised(tmp_path, TOLD + "open(f'{folder}/{rank} of {world}', 'w').close()", devices=3) == 0
     assert names(tmp_path) == ["0 of 3", "1 of 3", "2 of 3"]
+
+
+def test_the_store_of_a_killed_supervisor_is_removed(tmp_path):
+    (tmp_path / ".store-0123abcd").touch()
+    assert supervised(tmp_path, TOLD) == 0
+    assert names(tmp_path) == []
 
 
 def test_copies_meet_wherever_the_run_folder_is_named_from(tmp_path, monkeypatch):

@@ -5,9 +5,12 @@ A value is a frozen dataclass of arrays and plain values, or one array or plain 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import json
 import os
+import re
 import types
 import typing
 from collections.abc import Callable, Collection
@@ -16,25 +19,51 @@ from typing import Any
 
 import numpy as np
 
-from smidgen.core.errors import SmidgenError
+from smidgen.core.errors import SmidgenError, WriteError
 
 PLAIN = "__plain__"
 SUFFIX = ".npz"
+LEFT_OVER = ".*.part.*"
+"""Names of files that somebody who was killed had begun to write."""
+FORBIDDEN = re.compile(r'[<>:"|?*\\%\x00-\x1f]|[. ](?=/|$)')
+"""In names on Windows; % so that no two ids become one name. A / parts folders."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""The disk, or the user's share of it, is full."""
 
 
 def write_atomically(path: Path, fill: Callable[[Path], object]) -> None:
     """Let `fill` write a temporary file beside `path` and rename it: a file with its final name is a whole one.
 
     The temporary name carries the process and keeps the suffix, so two processes never meet and numpy appends nothing.
+
+    Raises:
+        WriteError: The disk is full, or the place may not be written to; whatever had the name before is still there.
     """
     part = path.with_name(f".{os.getpid()}.part.{path.name}")
     try:
         fill(part)
         with part.open("rb") as file:
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # else the name may reach the disk before the content (docs/decisions/0029-written-through.md)
         part.replace(path)
+    except Exception as error:
+        if (reason := _of_the_system(error)) is None:
+            raise
+        raise unwritable(path, reason) from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where the disk fails this may, too; the first error is the one to tell
+            part.unlink(missing_ok=True)
+
+
+def _of_the_system(error: BaseException) -> OSError | None:
+    """The system's word behind an error: torch says only `unexpected pos` where the disk is full."""
+    behind = error.__cause__ or error.__context__
+    return error if isinstance(error, OSError) else _of_the_system(behind) if behind else None
+
+
+def unwritable(path: Path, error: OSError) -> WriteError:
+    """What to say when a file could not be written."""
+    remedy = "make room on its disk" if error.errno in FULL else "see that its folder may be written to"
+    return WriteError(f"{path}: could not be written ({error.strerror or error}): {remedy}; the same command goes on where it stopped")
 
 
 def remove_leftovers(path: Path) -> None:
@@ -45,9 +74,20 @@ def remove_leftovers(path: Path) -> None:
 
 def remove_leftovers_of(folder: Path, paths: Collection[Path]) -> None:
     """The same for many files below a folder at once."""
-    for part in folder.rglob(".*.part.*"):
+    for part in folder.rglob(LEFT_OVER):
         if part.with_name(part.name.partition(".part.")[2]) in paths:
             part.unlink(missing_ok=True)
+
+
+def remove_leftovers_of_run(folder: Path) -> None:
+    """The same for a run that is done, whose lock keeps others out."""
+    for part in (*folder.glob(LEFT_OVER), *(folder / "stages").rglob(LEFT_OVER)):
+        part.unlink(missing_ok=True)
+
+
+def portable(id: str) -> str:
+    """An image's id as a file name that every system takes, the same for the same id: what some forbid is written as %XX."""
+    return FORBIDDEN.sub(lambda found: f"%{ord(found[0]):02X}", id)
 
 
 def save(value: Any, path: Path) -> None:

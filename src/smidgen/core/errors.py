@@ -38,6 +38,10 @@ class LockedError(UsageError):
     """Another command works on this run folder."""
 
 
+class WriteError(UsageError):
+    """A file can't be written: the disk is full, or the folder may not be written to. What was written before stays whole."""
+
+
 class ShapeError(UsageError):
     """An array has not the shape or range that was expected."""
 

@@ -236,7 +236,12 @@ class _Training:
             "scaler": self.scaler.state_dict() if self.scaler is not None else {},
             "n": n,
         }
-        write_atomically(self.checkpoint, lambda part: torch.save(state, part))
+
+        def fill(part: Path) -> None:
+            with part.open("wb") as file:  # given a path, torch hides what the system said
+                torch.save(state, file)
+
+        write_atomically(self.checkpoint, fill)
 
     def step(self, batch: dict[str, Any], n: int, log: Log, names: Callable[[int], list[str]]) -> float:
         """All turns of step n; returns the sum of all terms."""
@@ -295,8 +300,8 @@ def _not_finite(n: int, turn: str, values: Mapping[str, float], names: Sequence[
 
 
 @lru_cache(maxsize=1)
-def _loader_context() -> str | None:
-    """Workers fork where that is safe (Linux); elsewhere, or where a start method was chosen, that one."""
+def _safe_start() -> str | None:
+    """Workers fork where that is safe (Linux); elsewhere, or where Python was told a start method, that one."""
     return "fork" if sys.platform == "linux" and torch.multiprocessing.get_start_method(allow_none=True) in (None, "fork") else None
 
 
@@ -335,6 +340,7 @@ def fit(
     *,
     seed: tuple[object, ...] = (0,),
     workers: int = 0,
+    start_method: str = "auto",
     every_seconds: float = 60.0,
     log_every: int = 10,
 ) -> None:
@@ -347,6 +353,7 @@ def fit(
         bar: Hears of every step.
         seed: All randomness derives from it.
         workers: Processes that prepare samples; the numbers do not depend on it.
+        start_method: How those are started: fork, forkserver, spawn, or auto.
         every_seconds: Time between two checkpoints.
         log_every: Steps that one row of the log averages.
 
@@ -362,7 +369,7 @@ def fit(
         sampler=range(training.start, learner.steps),
         num_workers=workers,
         worker_init_fn=_start_worker,
-        multiprocessing_context=_loader_context() if workers else None,
+        multiprocessing_context=(_safe_start() if start_method == "auto" else start_method) if workers else None,
     )
     saved_at = time.monotonic()
     for n, batch in _arriving(loader, training.start):

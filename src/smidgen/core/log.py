@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from smidgen.core.codec import write_atomically
+from smidgen.core.codec import unwritable, write_atomically
 
 HEADER = ("step", "term", "value")
 
@@ -54,5 +54,8 @@ class Log:
 
 
 def _write(path: Path, rows: Sequence[Sequence[Any]]) -> None:
-    with path.open("a", newline="") as file:
-        csv.writer(file).writerows(rows)
+    try:
+        with path.open("a", newline="") as file:
+            csv.writer(file).writerows(rows)
+    except OSError as error:
+        raise unwritable(path, error) from error

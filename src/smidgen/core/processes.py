@@ -8,6 +8,7 @@ leave. Every process runs the same methods; what is not shared among them rank 0
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,6 +31,8 @@ from smidgen.core.settings import Machine
 
 STORE = "SMIDGEN_STORE"
 """Names the file through which the copies find each other; set by the supervisor for them only."""
+STORE_FILE = ".store-"
+"""How its name begins."""
 PARENT = "SMIDGEN_PARENT"
 """Process id of the supervisor."""
 POLL_SECONDS = 0.05
@@ -72,6 +75,12 @@ def is_copy() -> bool:
     return STORE in os.environ
 
 
+def speaks() -> bool:
+    """Whether this process is the one that tells people: one of several would only say the same."""
+    here = place()
+    return not is_copy() and (here is None or here.rank == 0)
+
+
 def must_supervise(devices: int) -> bool:
     """Whether this process is to start `devices` copies of its command; False: it is alone, or one of several already.
 
@@ -101,7 +110,9 @@ def supervise(devices: int, folder: Path, argv: Sequence[str]) -> int:
     Returns:
         0, or the exit code of a copy that failed (as a shell gives it); 130 after a signal.
     """
-    store = folder.resolve() / f".store-{uuid.uuid4().hex[:8]}"  # in an address, a relative path's first part would be a host
+    for left in folder.glob(f"{STORE_FILE}*"):  # of a supervisor that was killed
+        left.unlink(missing_ok=True)
+    store = folder.resolve() / f"{STORE_FILE}{uuid.uuid4().hex[:8]}"  # in an address, a relative path's first part would be a host
     environment = os.environ | _environment(devices, store)
     outputs: list[IO[bytes] | None] = [None, *(tempfile.TemporaryFile() for _ in range(devices - 1))]  # noqa: SIM115 (closed when it goes)
     ranks: list[subprocess.Popen] = []
@@ -125,8 +136,37 @@ def supervise(devices: int, folder: Path, argv: Sequence[str]) -> int:
     return INTERRUPTED if noted and failed else failed if failed >= 0 else 128 - failed
 
 
+def _for_fabric(here: Place, given: Mapping[str, str]) -> dict[str, str]:
+    """What is missing of torchrun's variables; Fabric then knows but one starter (its SLURM refuses `--ntasks`, and jobs called bash).
+
+    Raises:
+        UsageError: The processes are not spread evenly over the machines.
+    """
+    if here.world % here.local or here.local < 1:
+        raise UsageError(f"SLURM: {here.world} tasks on machines with {here.local} each: give all machines as many (--ntasks-per-node)")
+    told = {"TORCHELASTIC_RUN_ID": "smidgen"}
+    if here.world == here.local:  # one machine: no need to know its name, nor to be reached from elsewhere
+        told |= {"MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": _loopback(), "NCCL_SOCKET_IFNAME": _loopback()}
+    if "RANK" not in given:
+        told |= {"RANK": str(here.rank), "WORLD_SIZE": str(here.world), "LOCAL_WORLD_SIZE": str(here.local)}
+        told |= {"LOCAL_RANK": given["SLURM_LOCALID"], "GROUP_RANK": given["SLURM_NODEID"]}
+        told |= {"MASTER_PORT": str(15000 + int(given["SLURM_JOB_ID"]) % 10000)}
+        told.setdefault("MASTER_ADDR", _first_host(given.get("SLURM_STEP_NODELIST") or given["SLURM_JOB_NODELIST"]))
+    return {name: value for name, value in told.items() if name not in given}
+
+
+def _first_host(nodes: str) -> str:
+    """First machine of a list as SLURM writes it: `gpu[03-05,9],cpu1` -> `gpu03`."""
+    first = re.match(r"([^,\[]+)(?:\[(\w+)[^\]]*\])?([^,\[]*)", nodes)
+    return nodes if first is None else first[1] + (first[2] or "") + first[3]
+
+
+def _loopback() -> str:
+    return "lo0" if sys.platform == "darwin" else "lo"
+
+
 def _environment(devices: int, store: Path) -> dict[str, str]:
-    loopback = "lo0" if sys.platform == "darwin" else "lo"
+    loopback = _loopback()
     return {
         "WORLD_SIZE": str(devices),
         "LOCAL_WORLD_SIZE": str(devices),
@@ -213,6 +253,7 @@ def join(machine: Machine) -> Any:
     import torch
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
     from lightning_fabric.strategies.ddp import DDPStrategy
 
     here = place()
@@ -223,13 +264,22 @@ def join(machine: Machine) -> Any:
         # The environment is named, or Fabric would take one task of a SLURM job for one of many.
         fabric = Fabric(accelerator=accelerator, devices=1, precision=machine.precision, plugins=[LightningEnvironment()])
     else:
+        if parent := _starter():
+            _leave_with(parent)
         if is_copy():
-            _leave_with(int(os.environ[PARENT]))
             _meet(here, "cpu:gloo,cuda:nccl" if accelerator == "cuda" else "gloo")
-        strategy = DDPStrategy(find_unused_parameters=True, timeout=LONGEST_WAIT)
-        nodes = here.world // here.local
-        fabric = Fabric(accelerator=accelerator, devices=here.local, num_nodes=nodes, strategy=strategy, precision=machine.precision)
+        os.environ.update(_for_fabric(here, os.environ))
+        fabric = Fabric(
+            accelerator=accelerator,
+            devices=here.local,
+            num_nodes=here.world // here.local,
+            strategy=DDPStrategy(find_unused_parameters=True, timeout=LONGEST_WAIT),
+            precision=machine.precision,
+            plugins=[TorchElasticEnvironment()],
+        )
     fabric.launch()
+    if accelerator == "cuda":
+        torch.cuda.init()  # from now on what is seeded is seeded there, too
     return fabric
 
 
@@ -262,6 +312,13 @@ def _meet(here: Place, backend: str) -> None:
     torch.distributed.init_process_group(
         backend, init_method=f"file://{os.environ[STORE]}", rank=here.rank, world_size=here.world, timeout=LONGEST_WAIT
     )
+
+
+def _starter() -> int | None:
+    """Process without which this one has no purpose: the supervisor, or torchrun, which would leave us behind when it is killed."""
+    if is_copy():
+        return int(os.environ[PARENT])
+    return os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else None
 
 
 def _leave_with(parent: int) -> None:

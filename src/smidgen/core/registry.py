@@ -21,7 +21,7 @@ from smidgen.core.errors import NeedError, SettingsError
 from smidgen.core.settings import Frozen
 
 PACKAGE = Path(__file__).parents[1]
-STAGES = ("classify", "localize", "refine", "label", "segment", "semi", "predict", "pretrain", "synthesize", "annotate")
+STAGES = ("classify", "localize", "refine", "label", "check", "segment", "semi", "predict", "pretrain", "synthesize", "annotate")
 """In the order in which a user meets them."""
 PARTS = {"head": "parts/networks/heads", "loss": "parts/losses"}
 """Named parts: kind -> folder."""

@@ -100,7 +100,7 @@ class Finished:
 
 
 def _file(folder: Path, id: str) -> Path:
-    return folder / f"{id}{codec.SUFFIX}"
+    return folder / f"{codec.portable(id)}{codec.SUFFIX}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +134,7 @@ class Run:
         supplies: Needs that come from the settings and not from a stage: encoder, head, loss. Each has a `key`.
         seed: All randomness derives from it.
         workers: Processes that prepare samples.
+        start_method: How those are started: fork, forkserver, spawn; auto = what is safe on this system.
         screen: Hears of everything.
         log_every: Training steps that one row of the log averages.
         until: How many stages to finish before `Reached` is raised; None = all of them.
@@ -148,19 +149,21 @@ class Run:
         *,
         seed: int = 0,
         workers: int = 0,
+        start_method: str = "auto",
         screen: Screen | None = None,
         log_every: int = 10,
         until: int | None = None,
     ):
         self.until = until
         self.folder, self.fabric, self.seed, self.workers, self.log_every = Path(folder), fabric, seed, workers, log_every
+        self.start_method = start_method
         self.settings, self.supplies = dict(settings or {}), dict(supplies or {})
         self.screen: Screen = screen if screen is not None and fabric.global_rank == 0 else Silent()
         self.finished: list[Finished] = []
         self.checkpoint_seconds = 60.0
         self._key = ""
         self._steps: dict[str, int] = {}
-        self._open = 0
+        self._open, self._done = 0, 0
 
     @property
     def device(self) -> torch.device:
@@ -211,7 +214,8 @@ class Run:
             product = copy.copy(product)  # handed on as it came: the stage that made it keeps its own key
         product.key = ident
         self.finished.append(Finished(stage, row.name, ident, inside.folder, product, settings, cost[0].seconds, cost[0].peak_mib))
-        if self.until is not None and len(self.finished) >= self.until and not self._open:
+        self._done += not self._open  # what ran within another is no stage of the recipe
+        if self.until is not None and self._done >= self.until and not self._open:
             raise Reached
         return product
 
@@ -258,7 +262,8 @@ class Run:
 
     def _inside(self, folder: Path, ident: str) -> Run:
         folder.mkdir(parents=True, exist_ok=True)
-        inside = Run(folder, self.fabric, seed=self.seed, workers=self.workers, log_every=self.log_every)
+        inside = type(self)(folder, self.fabric, seed=self.seed, workers=self.workers, log_every=self.log_every)
+        inside.start_method = self.start_method
         inside.screen, inside.checkpoint_seconds = self.screen, self.checkpoint_seconds
         inside._key, inside.fell_through = ident, True
         return inside
@@ -347,6 +352,7 @@ class Run:
                     bar,
                     seed=(self.seed, name),
                     workers=self.workers,
+                    start_method=self.start_method,
                     every_seconds=self.checkpoint_seconds,
                     log_every=self.log_every,
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -61,6 +62,30 @@ class Silent:
 
     def say(self, text: str) -> None:
         """Nothing."""
+
+
+def watching(screen: Screen | None) -> Screen:
+    """The screen that an action tells of its progress.
+
+    Args:
+        screen: One that was given, such as `Silent()`; None: bars on the standard error where somebody looks (a terminal, a notebook), else
+            nothing.
+    """
+    if screen is not None:
+        return screen
+    if not (in_notebook() or (sys.stderr is not None and sys.stderr.isatty())):
+        return Silent()
+    from rich.console import Console
+
+    from smidgen.core.terminal import Terminal
+
+    return Terminal(Console(stderr=not in_notebook(), highlight=False))  # rich draws notebooks' bars through their display only
+
+
+def in_notebook() -> bool:
+    """Whether a notebook's kernel runs this process."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ == "ZMQInteractiveShell"
 
 
 class Logged:

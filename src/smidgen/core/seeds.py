@@ -26,6 +26,11 @@ def generator(*what: object) -> torch.Generator:
 def seed_all(*what: object) -> None:
     """Seed the global generators of torch, numpy and random, so that library code that takes no generator is exact, too."""
     seed = number(*what) % 2**32
-    torch.manual_seed(seed)
+    # As torch.manual_seed, which spends a millisecond on noting its caller wherever a GPU's library is not awake (and `join` wakes it).
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+    elif torch.backends.mps.is_available():
+        torch.mps.manual_seed(seed)
     np.random.seed(seed)
     random.seed(seed)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, reduce
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -19,6 +20,9 @@ from smidgen.core.errors import SettingsError
 PRESETS = Path(__file__).parents[1] / "presets"
 NO_PRESET = "paper"
 """The preset that overlays nothing."""
+BUILDS_ON = "builds_on"
+"""Word of a preset that names the one below it."""
+SUFFIXES = (".yaml", ".yml")
 
 
 class Frozen(BaseModel):
@@ -28,6 +32,30 @@ class Frozen(BaseModel):
 
 
 S = TypeVar("S", bound=Frozen)
+
+
+@dataclass(frozen=True)
+class Length:
+    """Marks the setting that says how long a method works, as metadata of its annotation: `Annotated[float, Length(least=2, rounds=True)]`.
+
+    Args:
+        least: Shorter than this the result is of no use; `--minutes` does not go below.
+        rounds: It counts passes over the images (epochs); else steps of training, or work on each image.
+        overrides: Where it is above 0, it takes the place of the method's other lengths.
+        least_steps: So many training steps are the least as well, however few images there are.
+    """
+
+    least: float | int
+    rounds: bool = False
+    overrides: bool = False
+    least_steps: int = 0
+
+
+def length(settings: Frozen) -> tuple[str, Length] | None:
+    """Name and mark of the setting that says how long a method works; None: it has none."""
+    marked = [(name, one) for name, field in type(settings).model_fields.items() for one in field.metadata if isinstance(one, Length)]
+    in_force = [(name, one) for name, one in marked if getattr(settings, name) > 0]
+    return next((pair for pair in in_force if pair[1].overrides), in_force[0] if in_force else None)
 
 
 class Machine(Frozen):
@@ -41,8 +69,12 @@ class Machine(Frozen):
     """Number format of training and climbing."""
     workers: int = 0
     """Further processes that prepare samples; 0 = the training process does it."""
+    start_method: Literal["auto", "fork", "forkserver", "spawn"] = "auto"
+    """How those are started; auto = fork on Linux (quick), spawn elsewhere (as macOS and Windows do). The numbers do not depend on it."""
     threads: int = 0
     """Threads per process; 0 = what OMP_NUM_THREADS says, else all cores, shared by the processes."""
+    checkpoint_seconds: float = 60.0
+    """Seconds between two checkpoints of a training: what a kill costs at most."""
 
 
 def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,23 +92,57 @@ def presets() -> tuple[str, ...]:
 
 
 @lru_cache
-def _read(name: str) -> dict[str, Any]:
+def _shipped(name: str) -> dict[str, Any]:
     return yaml.safe_load((PRESETS / f"{name}.yaml").read_text(encoding="utf-8")) or {}
+
+
+def is_file(name: str) -> bool:
+    """Whether a preset is a user's own file; it ends in .yaml or .yml."""
+    return Path(name).suffix.lower() in SUFFIXES
+
+
+def _own(path: Path) -> dict[str, Any]:
+    """What a user's file says.
+
+    Raises:
+        SettingsError: There is none, or it is no YAML with names and values.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"--preset {path}: can't be read ({error}): name a YAML file, or one of {', '.join(presets())}") from error
+    except yaml.YAMLError as error:
+        raise SettingsError(f"--preset {path}: no YAML ({' '.join(str(error).split())}): correct it there") from error
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise SettingsError(f"--preset {path}: expected names with values (advcam: {{steps: 8}}), found something else: correct it there")
+    return values
 
 
 def preset(name: str) -> dict[str, Any]:
     """What a preset says; it may build on another (`builds_on: NAME`).
 
+    Args:
+        name: A preset that smidgen ships, or a YAML file of the same form; what it builds on may be a file beside it.
+
     Raises:
-        SettingsError: There is no such preset.
+        SettingsError: There is no such preset, or it builds on itself.
     """
-    if name == NO_PRESET:
-        return {}
-    if name not in presets():
-        raise SettingsError(f"--preset {name}: no such preset: {_nearest(name, presets())}")
-    values = dict(_read(name))
-    below = values.pop("builds_on", None)
-    return overlay(preset(below), values) if below else values
+    layers: list[dict[str, Any]] = []
+    seen: list[str] = []
+    while name != NO_PRESET:
+        if name in seen:
+            raise SettingsError(f"--preset {seen[0]}: {name} builds on itself: correct builds_on")
+        seen.append(name)
+        if is_file(name):
+            values = dict(_own(Path(name)))
+        elif name in presets():
+            values = dict(_shipped(name))
+        else:
+            raise SettingsError(f"--preset {name}: no such preset: {_nearest(name, presets())}; or name your own file, which ends in .yaml")
+        below = str(values.pop(BUILDS_ON, None) or NO_PRESET)
+        layers.append(values)
+        name = str(Path(name).parent / below) if is_file(name) and is_file(below) else below
+    return reduce(overlay, reversed(layers), {})
 
 
 def validated(kind: type[S], values: Mapping[str, Any], where: str) -> S:

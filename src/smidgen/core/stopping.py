@@ -1,13 +1,16 @@
-"""Ctrl-C and SIGTERM end work between two steps, after it was saved; a second one ends it at once."""
+"""Ctrl-C and SIGTERM end work between two steps, after it was saved; a second one, or a step that takes long, ends it at once."""
 
 from __future__ import annotations
 
+import _thread
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+PATIENCE_SECONDS = 3.5
+"""A step that takes longer is not waited for: who pressed Ctrl-C wants to be gone within about five seconds."""
 _wanted = threading.Event()
 _entered = threading.Event()
 
@@ -30,16 +33,21 @@ def polite() -> Iterator[None]:
         yield
         return
 
+    lasts = threading.Timer(PATIENCE_SECONDS, _thread.interrupt_main)  # as a second Ctrl-C would
+    lasts.daemon = True
+
     def note(number: int, frame: FrameType | None) -> None:
         if _wanted.is_set():
             raise KeyboardInterrupt
         _wanted.set()
+        lasts.start()
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     _entered.set()
     try:
         yield
     finally:
+        lasts.cancel()
         _entered.clear()
         _wanted.clear()
         for number, handler in before.items():

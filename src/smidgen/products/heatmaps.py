@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from smidgen.products import pictures
+
 
 @dataclass(frozen=True)
 class Heatmaps:
@@ -28,3 +30,8 @@ class Heatmaps:
     peak: Float[np.ndarray, " k"]
     size: tuple[int, ...]
     ignore: Bool[np.ndarray, "*space"] | None = None
+
+    def _repr_png_(self) -> bytes | None:
+        """The evidence of each class, bright where it is strong, for notebooks; nothing where no class speaks."""
+        maps = [pictures.of_evidence(one) for one in self.maps]
+        return pictures.png(pictures.side_by_side(maps)) if maps else None

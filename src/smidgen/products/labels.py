@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from smidgen.products import pictures
+
 
 @dataclass(frozen=True)
 class LabelMap:
@@ -19,3 +21,7 @@ class LabelMap:
 
     label: UInt8[np.ndarray, "*space"]
     confidence: Float[np.ndarray, "*space"] | None = None
+
+    def _repr_png_(self) -> bytes:
+        """The classes in the palette's colors, for notebooks."""
+        return pictures.png(pictures.small(pictures.of_label(self.label)))

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float32, Integer, UInt8
 
 from smidgen.core.conventions import IGNORED
+from smidgen.products import pictures
 
 __all__ = ["IGNORED", "Classes", "Sample"]
 
@@ -81,3 +82,9 @@ class Sample:
     def without_label(self) -> Sample:
         """The same sample with its dense labels out of reach."""
         return replace(self, read_label=None, read_instances=None, sparse=False)
+
+    def _repr_png_(self) -> bytes:
+        """The image, and beside it its label where there is one, for notebooks."""
+        label = self.label()
+        shown = [pictures.of_image(self.image())] + ([] if label is None else [pictures.of_label(label)])
+        return pictures.png(pictures.side_by_side(shown))

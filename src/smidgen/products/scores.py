@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from smidgen.products import pictures
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -21,3 +23,8 @@ class Scores:
     label: UInt8[np.ndarray, "*space"]
     confidence: Float[np.ndarray, "*space"]
     probs: Float[np.ndarray, "k *space"] | None = None
+
+    def _repr_png_(self) -> bytes:
+        """The classes in the palette's colors and the confidence, bright where the model is sure, for notebooks."""
+        sure = pictures.of_image(np.asarray(self.confidence, np.float32)[None])
+        return pictures.png(pictures.side_by_side([pictures.of_label(self.label), sure]))

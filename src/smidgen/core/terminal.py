@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -47,14 +48,15 @@ def _clock(seconds: float) -> str:
 
 
 class Terminal:
-    """The screen of the command line.
+    """A screen for people: the command line's, and Python's where somebody looks.
 
     Args:
-        console: Where to draw; on something else than a terminal, plain lines are printed.
+        console: Where to draw; on something else than a terminal or a notebook with ipywidgets, plain lines are printed.
     """
 
     def __init__(self, console: Console):
         self.console = console
+        self.draws = console.is_terminal or (console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None)
         self.stages, self.at, self.title = 0, 0, ""
 
     def plan(self, stages: int) -> None:
@@ -65,14 +67,14 @@ class Terminal:
         """A stage starts, or falls through."""
         self.at += 1
         self.title = f"{self.at}/{max(self.stages, self.at)} {stage}"
-        if done or not self.console.is_terminal:
+        if done or not self.draws:
             self.console.print(f"[bold]{self.title}[/bold]  {method}" + ("  [dim]finished before[/dim]" if done else ""), highlight=False)
 
     @contextmanager
     def step(self, name: str, total: int, done: int, unit: str) -> Iterator[Bar]:
         """A step with its bar."""
         title = f"{self.title}  {name}" if self.title else name
-        if not self.console.is_terminal:
+        if not self.draws:
             start = time.monotonic()
             yield _PlainBar(self.console, name, total, done, unit)
             self.console.print(f"  {name}: {total} {unit} in {_clock(time.monotonic() - start)}", highlight=False)
