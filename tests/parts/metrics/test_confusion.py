@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from smidgen.core.errors import ShapeError
-from smidgen.parts.metrics.confusion import Confusion, count, dice, iou, uncertainty
+from smidgen.parts.metrics.confusion import Confusion, count, dice, iou
 
 NAMES = ("background", "cat", "dog", "cow")
 
@@ -178,15 +178,6 @@ def test_stacks_of_counts_are_scored_image_by_image():
     counts = np.stack([count(*random_pair(generator, 50), 4) for _ in range(3)])
     assert_allclose(iou(counts), [iou(one) for one in counts])
     assert_allclose(dice(counts), [dice(one) for one in counts])
-
-
-def test_uncertainty_of_a_plain_mean_is_its_standard_error():
-    # All labels are class 0, `hits` of 10 pixels are found and the rest unanswered: mIoU = mean of the shares, whose jackknife is exact.
-    shares = np.array([2, 5, 9, 4])
-    images = [np.array([[hits, 10 - hits]], np.int64) for hits in shares]
-    expected = 1.96 * (shares / 10).std(ddof=1) / np.sqrt(4)
-    assert uncertainty(images) == pytest.approx(expected)
-    assert np.isnan(uncertainty(images[:1]))
 
 
 def test_the_record_survives_json():

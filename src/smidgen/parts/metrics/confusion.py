@@ -58,44 +58,20 @@ def count(label: Integer[np.ndarray, "..."], prediction: Integer[np.ndarray, "..
 
 def iou(counts: Int64[np.ndarray, "*n k k1"]) -> Float[np.ndarray, "*n k"]:
     """Intersection over union per class: TP / (TP + FP + FN); NaN where the class is in neither truth nor prediction."""
-    hits, truth, predicted = _marginals(counts)
-    return _ratio(hits, truth + predicted - hits)
+    hits, truth, predicted = marginals(counts)
+    return ratio(hits, truth + predicted - hits)
 
 
 def dice(counts: Int64[np.ndarray, "*n k k1"]) -> Float[np.ndarray, "*n k"]:
     """Dice per class: 2 TP / (2 TP + FP + FN); NaN where the class is in neither truth nor prediction."""
-    hits, truth, predicted = _marginals(counts)
-    return _ratio(2 * hits, truth + predicted)
+    hits, truth, predicted = marginals(counts)
+    return ratio(2 * hits, truth + predicted)
 
 
 def mean_over_present(scores: Float[np.ndarray, "*n k"]) -> Float[np.ndarray, "*n"]:
     """Mean over the classes that have a score; NaN where none has."""
     present = ~np.isnan(scores)
-    return _ratio(np.where(present, scores, 0.0).sum(axis=-1), present.sum(axis=-1))
-
-
-def uncertainty(images: Sequence[Int64[np.ndarray, "k k1"]], background: int | None = None) -> float:
-    """Half width of the 95 % interval of a dataset's mIoU, had other images of the same kind been drawn.
-
-    The jackknife (Efron 1982, eq. 3.7): each image is left out once. Deterministic, unlike a bootstrap.
-
-    Args:
-        images: Counts of each image.
-        background: Label value to leave out of the mean; None averages over all classes.
-
-    Returns:
-        In the unit of the mIoU ([0, 1]); NaN for fewer than two images.
-    """
-    if len(images) < 2:
-        return float("nan")
-    each = np.stack(list(images))
-    scores = iou(each.sum(axis=0) - each)
-    if background is not None:
-        scores = np.delete(scores, background, axis=-1)
-    left_out = mean_over_present(scores)
-    left_out = left_out[~np.isnan(left_out)]
-    n = len(left_out)
-    return float(1.96 * np.sqrt((n - 1) / n * np.square(left_out - left_out.mean()).sum())) if n > 1 else float("nan")
+    return ratio(np.where(present, scores, 0.0).sum(axis=-1), present.sum(axis=-1))
 
 
 @dataclass(frozen=True)
@@ -108,6 +84,7 @@ class Mean:
         of: How many there could have been.
         background: Whether the background is one of them; None where the data know no background.
         excluded: Classes without a score, by name.
+        why: Why they have none.
     """
 
     value: float
@@ -115,6 +92,7 @@ class Mean:
     of: int
     background: bool | None
     excluded: tuple[str, ...]
+    why: str = "in neither truth nor prediction"
 
     @property
     def over(self) -> str:
@@ -125,7 +103,7 @@ class Mean:
 
     def __str__(self) -> str:
         value = "n/a" if np.isnan(self.value) else f"{100 * self.value:.1f}"
-        missing = f" (in neither truth nor prediction: {', '.join(self.excluded)})" if self.excluded else ""
+        missing = f" ({self.why}: {', '.join(self.excluded)})" if self.excluded else ""
         return f"{value} over {self.over}{missing}"
 
 
@@ -202,7 +180,7 @@ class Confusion:
     @property
     def recall(self) -> Float[np.ndarray, " k"]:
         """Share of each class's pixels that were found; NaN: not in the truth."""
-        return _ratio(np.diagonal(self.matrix), self.truth)
+        return ratio(np.diagonal(self.matrix), self.truth)
 
     @property
     def miou(self) -> float:
@@ -230,13 +208,13 @@ class Confusion:
     @property
     def pixel_accuracy(self) -> float:
         """Share of pixels that are right; NaN where none was scored."""
-        return float(_ratio(np.trace(self.matrix), self.counts.sum()))
+        return float(ratio(np.trace(self.matrix), self.counts.sum()))
 
     @property
     def frequency_weighted_iou(self) -> float:
         """IoU weighted by each class's share of the truth; NaN where no pixel was scored."""
         weighted = np.nan_to_num(self.iou) * self.truth
-        return float(_ratio(weighted.sum(), self.counts.sum()))
+        return float(ratio(weighted.sum(), self.counts.sum()))
 
     @property
     def absent(self) -> tuple[str, ...]:
@@ -267,7 +245,7 @@ class Confusion:
 
     def confused(self, most: int = 5) -> tuple[tuple[str, str, float], ...]:
         """The pairs that are mistaken most: (true class, predicted class, share of the true class's pixels), largest share first."""
-        shares = _ratio(self.matrix, self.truth[:, None])
+        shares = ratio(self.matrix, self.truth[:, None])
         np.fill_diagonal(shares, np.nan)
         pairs = [(float(shares[i, j]), i, j) for i, j in zip(*np.nonzero(np.nan_to_num(shares)), strict=True)]
         pairs.sort(key=lambda pair: (-pair[0], pair[1], pair[2]))
@@ -277,20 +255,20 @@ class Confusion:
         """All scores as plain values for a JSON file, in [0, 1]; None where there is no score."""
         mean, foreground = self.mean(), self.mean(background=False)
         return {
-            "miou": _plain(mean.value),
+            "miou": plain(mean.value),
             "miou_is_mean_of": mean.over,
-            "miou_without_background": _plain(foreground.value) if self.background is not None else None,
-            "mean_dice": _plain(self.mean(score="dice").value),
-            "pixel_accuracy": _plain(self.pixel_accuracy),
-            "frequency_weighted_iou": _plain(self.frequency_weighted_iou),
+            "miou_without_background": plain(foreground.value) if self.background is not None else None,
+            "mean_dice": plain(self.mean(score="dice").value),
+            "pixel_accuracy": plain(self.pixel_accuracy),
+            "frequency_weighted_iou": plain(self.frequency_weighted_iou),
             "commonest_class": self.commonest_class if self.pixels else None,
-            "commonest_class_miou": _plain(self.commonest_class_miou()),
+            "commonest_class_miou": plain(self.commonest_class_miou()),
             "predicts_one_class_only": self.one_class,
             "absent": list(self.absent),
             "unseen": list(self.unseen),
             "pixels": self.pixels,
-            "iou": {name: _plain(value) for name, value in zip(self.names, self.iou, strict=True)},
-            "dice": {name: _plain(value) for name, value in zip(self.names, self.dice, strict=True)},
+            "iou": {name: plain(value) for name, value in zip(self.names, self.iou, strict=True)},
+            "dice": {name: plain(value) for name, value in zip(self.names, self.dice, strict=True)},
             "confusion": self.counts.tolist(),
         }
 
@@ -302,18 +280,20 @@ def _check(what: str, values: Int64[np.ndarray, " n"], classes: int) -> None:
         raise ShapeError(f"{what}: expected class indices or 255 (ignored), found {shown}; list the missing classes or map the values")
 
 
-def _marginals(
+def marginals(
     counts: Int64[np.ndarray, "*n k k1"],
 ) -> tuple[Int64[np.ndarray, "*n k"], Int64[np.ndarray, "*n k"], Int64[np.ndarray, "*n k"]]:
+    """Of each class: pixels that are right, true pixels, predicted pixels."""
     matrix = counts[..., :-1]
     return np.diagonal(matrix, axis1=-2, axis2=-1), counts.sum(axis=-1), matrix.sum(axis=-2)
 
 
-def _ratio(part: Any, whole: Any) -> Any:
+def ratio(part: Any, whole: Any) -> Any:
     """Part / whole in float64; NaN where the whole is 0."""
     part, whole = np.broadcast_arrays(np.asarray(part, np.float64), np.asarray(whole, np.float64))
     return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole != 0)
 
 
-def _plain(value: float) -> float | None:
+def plain(value: float) -> float | None:
+    """For a JSON file: None where there is no number."""
     return None if np.isnan(value) else float(value)

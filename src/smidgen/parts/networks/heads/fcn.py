@@ -6,18 +6,17 @@ before the coarsest scores are 3x3, narrow and normalized by groups; encoders wh
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smidgen.core.errors import SettingsError
+from smidgen.parts.networks.group_norm import group_norm
 from smidgen.parts.networks.heads import settings as heads
 from smidgen.parts.networks.prediction import Prediction
 
 STRIDE = 8
-GROUPS = 32
 
 
 class Fcn(nn.Module):
@@ -45,7 +44,7 @@ class Fcn(nn.Module):
         for width in [deepest, *[settings.width] * settings.blocks][: settings.blocks]:
             layers += [
                 nn.Conv2d(width, settings.width, 3, padding=1, bias=False),
-                nn.GroupNorm(math.gcd(GROUPS, settings.width), settings.width),
+                group_norm(settings.width),
                 nn.ReLU(inplace=True),
                 nn.Dropout2d(settings.dropout),
             ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from smidgen.core.settings import Frozen
 
@@ -27,3 +27,29 @@ class Fpn(Frozen):
     """Channels of the merged map (Kirillov et al. 2019, sec. 3); a multiple of the 32 groups of its normalization."""
     dropout: float = Field(default=0.2, ge=0, lt=1)
     """Share of merged channels left out in training (segmentation-models-pytorch)."""
+
+
+class Aspp(Frozen):
+    """Atrous spatial pyramid pooling, refined by one fine level: DeepLabV3+ (Chen et al. 2018)."""
+
+    rates: tuple[PositiveInt, ...] = Field(default=(6, 12, 18), min_length=1)
+    """Distance between the places that each 3x3 branch sees, for features of stride 16 (Chen et al. 2018); doubled at stride 8 and
+    halved at 32, so that a branch sees the same part of the image."""
+    width: int = Field(default=256, gt=0)
+    """Channels of every branch and of the decoder (Chen et al. 2018)."""
+    low: int = Field(default=48, gt=0)
+    """Channels that the features of stride 4 are reduced to (Chen et al. 2018, table 1)."""
+    separable: bool = False
+    """Convolutions of 3x3 in two steps, first each channel for itself, then across channels: about a ninth of the cost
+    (Chen et al. 2018, sec. 3.1). false = dense ones, as in DeepLabV3."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the merged pyramid's values left out in training (DeepLab's code)."""
+
+
+class Unet(Frozen):
+    """Decoder that doubles the resolution level by level and takes in the encoder's map at each."""
+
+    width: int = Field(default=32, gt=0)
+    """Channels at the finest level; they double with every coarser one (Ronneberger et al. 2015: 64; nnU-Net: 32)."""
+    widest: int = Field(default=512, gt=0)
+    """No level has more channels than this (Ronneberger et al. 2015: 512 at the coarsest level of the decoder)."""

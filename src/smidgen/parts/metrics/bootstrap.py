@@ -1,0 +1,214 @@
+"""How far a score would move with other images of the same kind: percentile bootstrap over images (Efron and Tibshirani 1993, ch. 13).
+
+Images are drawn again with replacement, as many as there are; where images belong together (slices of a patient, frames of a video), whole
+groups are drawn, for images of a group are no independent evidence. Each draw is a row of weights, and a dataset-level score of weighted
+counts is a product of matrices: a thousand draws take a second, whatever the size of the images.
+
+The interval covers what comes of scoring on few images. It says nothing about another training seed, or about images of another kind.
+
+Example:
+    >>> import numpy as np
+    >>> counts = np.array([[[9, 1]], [[5, 5]], [[7, 3]], [[8, 2]]])  # one class, found or not
+    >>> drawn = draws(4)
+    >>> str(interval(pixel_accuracies(drawn, counts), 4))
+    '55.0 to 85.0'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int8, Int64
+
+from smidgen.parts.metrics.boundary import f_score
+from smidgen.parts.metrics.confusion import marginals, mean_over_present, plain, ratio
+from smidgen.parts.metrics.ranking import UNKNOWN
+
+RESAMPLES = 1000
+"""Draws. The ends of a 95 % interval then move by about a twentieth of its width from seed to seed."""
+LEVEL = 0.95
+SEED = 20130911
+"""Of the draws: a number of the metric, not of the run, so the same counts have the same interval everywhere."""
+TOGETHER = 2**24
+"""Weights times images that are handled at once, about 128 MB."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A percentile interval.
+
+    Args:
+        low: Lower end, in the unit of the score.
+        high: Upper end.
+        units: How many images, or groups of them, were drawn from.
+        of: "images" or "groups".
+    """
+
+    low: float
+    high: float
+    units: int
+    of: str = "images"
+
+    def __str__(self) -> str:
+        return f"{100 * self.low:.1f} to {100 * self.high:.1f}"
+
+    def record(self) -> Mapping[str, Any]:
+        """For a JSON file."""
+        return {"low": plain(self.low), "high": plain(self.high), "units": self.units, "of": self.of}
+
+
+def draws(images: int, groups: Sequence[str | None] | None = None, resamples: int = RESAMPLES) -> Float[np.ndarray, "r n"]:
+    """How often each image is drawn.
+
+    Args:
+        images: How many there are.
+        groups: Group of each image; None among them = a group of its own.
+        resamples: Rows.
+    """
+    group = group_of(images, groups)
+    n = int(group.max(initial=-1)) + 1
+    generator = np.random.default_rng(SEED)
+    weights = generator.multinomial(n, np.full(n, 1 / max(n, 1)), resamples) if n else np.zeros((resamples, 0))
+    return weights.astype(np.float64)[:, group]
+
+
+def group_of(images: int, groups: Sequence[str | None] | None) -> Int64[np.ndarray, " n"]:
+    """Number of the group of each image."""
+    if groups is None:
+        return np.arange(images)
+    names = [("alone", i) if group is None else ("group", group) for i, group in enumerate(groups)]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.array([numbers[name] for name in names], np.int64)
+
+
+def interval(scores: Float[np.ndarray, " r"], units: int, of: str = "images") -> Interval | None:
+    """The middle 95 % of a score's values; None for fewer than two images, and where most draws have no score."""
+    known = scores[~np.isnan(scores)]
+    if units < 2 or len(known) <= len(scores) / 2:
+        return None
+    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(low), float(high), units, of)
+
+
+def _sums(weights: Float[np.ndarray, "r n"], counts: Any) -> Float[np.ndarray, "r *c"]:
+    flat = np.asarray(counts, np.float64).reshape(len(counts), -1)
+    return (weights @ flat).reshape(len(weights), *np.shape(counts)[1:])
+
+
+def ious(weights: Float[np.ndarray, "r n"], counts: Int64[np.ndarray, "n k k1"]) -> Float[np.ndarray, "r k"]:
+    """IoU of every class in every draw; NaN where a draw holds the class in neither truth nor prediction."""
+    hits, truth, predicted = (_sums(weights, part) for part in marginals(counts))
+    return ratio(hits, truth + predicted - hits)
+
+
+def pixel_accuracies(weights: Float[np.ndarray, "r n"], counts: Int64[np.ndarray, "n k k1"]) -> Float[np.ndarray, " r"]:
+    """Share of pixels that are right, in every draw."""
+    hits, truth, _ = (_sums(weights, part.sum(axis=-1)) for part in marginals(counts))
+    return ratio(hits, truth)
+
+
+def without(scores: Float[np.ndarray, "r k"], background: int | None) -> Float[np.ndarray, "r k2"]:
+    """The same without the background's column."""
+    return scores if background is None else np.delete(scores, background, axis=1)
+
+
+def of_counts(
+    counts: Int64[np.ndarray, "n k k1"],
+    borders: Int64[np.ndarray, "m k 4"],
+    background: int | None,
+    groups: Sequence[str | None] | None = None,
+    bordered: Bool[np.ndarray, " n"] | None = None,
+) -> dict[str, Interval]:
+    """Intervals of a dataset's scores.
+
+    Args:
+        counts: Confusion counts of each image.
+        borders: Border pixels of the images that have them counted (`boundary.count_borders`).
+        background: Label value of the background.
+        groups: Group of each image.
+        bordered: Which images `borders` speaks of; None = all.
+
+    Returns:
+        By name of the score; scores for which there is none are missing.
+    """
+    weights = draws(len(counts), groups)
+    each = ious(weights, counts)
+    scores: dict[str, Float[np.ndarray, " r"]] = {"miou": mean_over_present(each), "pixel_accuracy": pixel_accuracies(weights, counts)}
+    if background is not None:
+        scores["miou_without_background"] = mean_over_present(without(each, background))
+    if len(borders):
+        f = f_score(_sums(weights if bordered is None else weights[:, bordered], borders))
+        scores["mean_f"] = mean_over_present(f)
+        if background is not None:
+            scores["mean_f_without_background"] = mean_over_present(without(f, background))
+    return _intervals(scores, len(counts), groups)
+
+
+def of_shares(
+    part: Int64[np.ndarray, "n c"], whole: Int64[np.ndarray, "n c"], groups: Sequence[str | None] | None = None
+) -> list[Interval | None]:
+    """Intervals of shares whose parts and wholes are summed over images, a column each."""
+    weights = draws(len(part), groups)
+    shares = ratio(_sums(weights, part), _sums(weights, whole))
+    units, of = _units(len(part), groups)
+    return [interval(column, units, of) for column in shares.T]
+
+
+def of_means(values: Float[np.ndarray, " n"], groups: Sequence[str | None] | None = None) -> Interval | None:
+    """Interval of the mean of one value per image."""
+    weights = draws(len(values), groups)
+    return interval(ratio(weights @ values, weights.sum(axis=1)), *_units(len(values), groups)) if len(values) else None
+
+
+def of_ranking(
+    truth: Int8[np.ndarray, "n k"], scores: Float[np.ndarray, "n2 k2"], groups: Sequence[str | None] | None = None
+) -> tuple[Interval | None, list[Interval | None]]:
+    """Intervals of the mean average precision and of every class's.
+
+    Args:
+        truth: 1 = present, 0 = not present, -1 = unknown.
+        scores: Higher means rather present.
+        groups: Group of each image.
+    """
+    weights = draws(len(truth), groups)
+    columns = []
+    for k in range(truth.shape[1]):
+        known = truth[:, k] != UNKNOWN
+        columns.append(average_precisions(weights[:, known], truth[known, k] == 1, scores[known, k]))
+    each = np.stack(columns, axis=1) if columns else np.zeros((len(weights), 0))
+    units, of = _units(len(truth), groups)
+    return interval(mean_over_present(each), units, of), [interval(column, units, of) for column in each.T]
+
+
+def average_precisions(
+    weights: Float[np.ndarray, "r n"], present: Bool[np.ndarray, " n"], scores: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " r"]:
+    """`ranking.average_precision` of every draw: equal scores are one step, images count as often as they were drawn."""
+    if not present.any():
+        return np.full(len(weights), np.nan)
+    order = np.argsort(-scores, kind="stable")
+    steps = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    rows = max(1, TOGETHER // len(scores))
+    return np.concatenate([_precisions(weights[i : i + rows, order], present[order], steps) for i in range(0, len(weights), rows)])
+
+
+def _precisions(
+    weights: Float[np.ndarray, "r n"], present: Bool[np.ndarray, " n"], steps: Int64[np.ndarray, " s"]
+) -> Float[np.ndarray, " r"]:
+    hits, seen = np.cumsum(weights * present, axis=1)[:, steps], np.cumsum(weights, axis=1)[:, steps]
+    gained = np.diff(hits, axis=1, prepend=0)
+    return ratio((gained * np.nan_to_num(ratio(hits, seen))).sum(axis=1), hits[:, -1])
+
+
+def _units(images: int, groups: Sequence[str | None] | None) -> tuple[int, str]:
+    n = int(group_of(images, groups).max(initial=-1)) + 1
+    return n, "images" if n == images else "groups"
+
+
+def _intervals(scores: Mapping[str, Any], images: int, groups: Sequence[str | None] | None) -> dict[str, Interval]:
+    units, of = _units(images, groups)
+    found = {name: interval(values, units, of) for name, values in scores.items()}
+    return {name: one for name, one in found.items() if one is not None}
