@@ -31,6 +31,7 @@ from smidgen.parts.networks.network import Network
 from smidgen.products.heatmaps import Heatmaps
 from smidgen.products.labels import LabelMap
 from smidgen.products.segmenter import Architecture, Segmenter
+from smidgen.products.warm import Origin, WarmStart
 
 CLASSES = ("background", "square", "disc")
 MOST_UNITS = 16
@@ -41,6 +42,7 @@ STAGES: Mapping[str, Mapping[str, Any]] = {
     "localize": {"steps": 3, "batch": 2, "scales": (0.5, 1.0), "size": 0},
     "refine": {"steps": 5, "batch": 2, "crop": 32, "size": 0, "radius": 4, "walk_radius": 3, "walk_steps": 4},
     "label": {"margin": 0.1},
+    "check": {"images": 3, "draws": 2, "size": 0},
     "segment": {"steps": 5, "batch": 2, "crop": 32},
     "predict": {"keep_probs": True},
 }
@@ -136,6 +138,16 @@ def encoder() -> EncoderFactory:
     return EncoderFactory(networks.Encoder(weights="none"))
 
 
+def warm_from() -> WarmStart:
+    """Networks to start from: the untrained segmenter, and a classifier of the classes in another order."""
+    torch.manual_seed(1)
+    body = encoder()()
+    head = nn.Conv2d(body.final_channels, 2, 1, bias=False)
+    networks = nn.ModuleDict({"encoder": body, "head": head})
+    classifier = Origin("toy", "toy", (CLASSES[2], CLASSES[1]), networks.state_dict)
+    return WarmStart("toy warm start", classifier, WarmStart.of(segmenter()).segmenter)
+
+
 class Fitter:
     """Trains nothing: whatever the labels, the same network."""
 
@@ -154,6 +166,7 @@ NEEDS: Mapping[str, Callable[[], Any]] = {
     "fit_segmenter": Fitter,
     "encoder": encoder,
     "head": lambda: HeadFactory("fcn"),
+    "warm_from": warm_from,
     "loss": lambda: LossFactory("0.5*dice+ce"),
 }
 """Need -> makes something for it; it carries a `key`."""

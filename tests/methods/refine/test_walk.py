@@ -19,7 +19,9 @@ from smidgen.parts.networks.edges import EdgeNetwork
 from smidgen.parts.networks.encoders import Encoder
 from smidgen.products.heatmaps import Heatmaps
 
-FAST = settings.Walk(size=64, crop=64, batch=4, steps=60, optimizer="adamw", rate=0.03, decay=0.0, radius=4, scale=(1.0, 1.0))
+FAST = settings.Walk(
+    seed_crf=False, size=64, crop=64, batch=4, steps=60, optimizer="adamw", rate=0.03, decay=0.0, radius=4, scale=(1.0, 1.0)
+)
 
 
 class Colors(Encoder):
@@ -79,15 +81,22 @@ def heatmaps(scenes):
     return Given(found | {"empty": heat(np.zeros((0, 8, 9)), (), (30, 34))}, key="toy")
 
 
-def test_seeds_are_what_heatmaps_are_sure_of():
-    """The sheet's numbers."""
-    maps = torch.tensor([[[0.40, 0.30, 0.10, 0.16]]])
-    assert seeds(maps, (1,), 0.35, 0.15, background=0).tolist() == [[1, 255, 0, 255]]
-    assert seeds(maps, (1,), 0.35, 0.15, background=None).tolist() == [[1, 255, 255, 255]]
-    two = torch.cat([maps, torch.tensor([[[0.39, 0.50, 0.15, 0.35]]])])
-    found = seeds(two, (3, 7), 0.35, 0.15, background=0)
-    assert found.tolist() == [[3, 7, 0, 255]]
-    assert found.dtype == torch.uint8
+def seeded(data, heatmaps, ids, chosen=FAST):
+    """Images with what their heatmaps are sure of."""
+    found = {id: seeds(data.samples[id], heatmaps[id], chosen, 3, 0) for id in ids}
+    return [Seeded(data.samples[id], found) for id in ids]
+
+
+def test_seeds_with_and_without_a_crf(data, scenes, heatmaps):
+    """A corner of the square is sure; its color carries that over the whole square."""
+    _, truth, _ = scenes["5"]
+    for size in (0, 64):
+        cut = seeds(data.samples["5"], heatmaps["5"], settings.Walk(size=size, seed_crf=False), 3, 0)
+        assert cut.shape == (32, 32) and cut.dtype == np.uint8
+        assert (cut == 1).any() and (cut == 0).any() and (cut == 255).any()
+        assert (cut == 0)[truth].mean() < 0.2 and (cut == 1)[~truth].mean() < 0.05
+    tidy = seeds(data.samples["5"], heatmaps["5"], settings.Walk(foreground_above=0.24), 3, 0)
+    np.testing.assert_array_equal(tidy, truth)
 
 
 def test_costs_by_hand():
@@ -117,8 +126,8 @@ def test_costs_are_finite_at_the_ends():
 def test_a_view_and_its_seeds_move_together(data, heatmaps):
     torch.manual_seed(0)
     for size, side in ((0, 32), (64, 64)):
-        chosen = settings.Walk(crop=side, size=size, scale=(1.0, 1.0), foreground_above=0.8)
-        view = prepare(Seeded(data.samples["5"], heatmaps), chosen, channels=3, background=0)
+        chosen = settings.Walk(crop=side, size=size, scale=(1.0, 1.0), foreground_above=0.8, seed_crf=False)
+        view = prepare(seeded(data, heatmaps, ["5"], chosen)[0], chosen, channels=3)
         assert view["image"].shape == (3, side, side) and view["seeds"].shape == (side // 4, side // 4)
         seen = view["image"][0, 2::4, 2::4]
         assert (view["seeds"] == 1).any() and (view["seeds"] == 0).any() and (view["seeds"] == 255).any()
@@ -128,7 +137,7 @@ def test_a_view_and_its_seeds_move_together(data, heatmaps):
 
 @pytest.mark.parametrize("crop", [8, 9, 10, 11])
 def test_seeds_fit_the_edges_of_any_crop(data, heatmaps, crop):
-    view = prepare(Seeded(data.samples["0"], heatmaps), settings.Walk(crop=crop), channels=3, background=0)
+    view = prepare(seeded(data, heatmaps, ["0"])[0], settings.Walk(crop=crop), channels=3)
     assert EdgeNetwork(Colors())(view["image"][None]).shape == view["seeds"][None].shape
 
 
@@ -191,6 +200,17 @@ def test_all_classes_are_divided_by_one_maximum(run, data):
     np.testing.assert_array_equal(swapped.maps[::-1], found.maps)
 
 
+def test_each_class_can_be_divided_by_its_own_maximum(run, data):
+    network = EdgeNetwork(Colors()).eval()
+    maps = np.zeros((2, 8, 8), np.float32)
+    maps[0, 2, 2], maps[1, 6, 6] = 1, 0.5
+    given = heat(maps, (1, 2), (32, 32))
+    common, own = (refined(data.samples["5"], given, run, settings.Walk(strongest=one), network) for one in ("image", "class"))
+    assert own.maps.max(axis=(1, 2)) == pytest.approx([1, 1])
+    np.testing.assert_array_equal(own.peak, common.peak)
+    np.testing.assert_allclose(own.maps[1] * common.maps[1].max(), common.maps[1], atol=1e-6)
+
+
 def test_other_sizes_and_what_is_ignored(run, data):
     network = EdgeNetwork(Colors()).eval()
     ignore = np.zeros((8, 8), bool)
@@ -203,14 +223,14 @@ def test_other_sizes_and_what_is_ignored(run, data):
 
 
 def test_only_the_heads_learn(data, heatmaps):
-    pictures = [Seeded(data.samples[id], heatmaps) for id in ("0", "5", "empty")]
+    pictures = seeded(data, heatmaps, ("0", "5", "6"))
     learner = EdgeLearner(Colors(), settings.Walk(crop=32, batch=2, epochs=3), pictures, 0)
-    assert learner.steps == 3  # the empty image teaches nothing
+    assert learner.steps == 5  # 3 times 3 images, 2 at once
     learner.networks.train()
     assert not learner.network.encoder.training and learner.network.levels.training
     moving = {id(p) for group in learner.optimizers["all"].param_groups for p in group["params"]}
     assert moving == {id(p) for p in learner.network.parameters()} - {id(p) for p in learner.network.encoder.parameters()}
-    batch = {"seeded": {k: v[None] for k, v in prepare(pictures[0], learner.settings, 3, 0).items()}}
+    batch = {"seeded": {k: v[None] for k, v in prepare(pictures[0], learner.settings, 3).items()}}
     terms = learner.terms(batch, "all", Step(0, 1, torch.Generator()))
     assert set(terms) == {"background", "foreground", "boundary"}
     sum(terms.values()).backward()
@@ -223,7 +243,7 @@ def test_what_it_can_t_work_on(run, data, heatmaps):
     with pytest.raises(NeedError, match="no heatmap speaks of a class"):
         walk(run, FAST, data, Given({"empty": heatmaps["empty"]}, key="toy"), ColorFactory())
     with pytest.raises(ShapeError, match="3 channels, the encoder takes 4"):
-        prepare(Seeded(data.samples["0"], heatmaps), settings.Walk(), channels=4, background=0)
+        seeds(data.samples["0"], heatmaps["0"], settings.Walk(), channels=4, background=0)
 
 
 def test_settings_in_order():

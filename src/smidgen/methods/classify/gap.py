@@ -28,15 +28,21 @@ from smidgen.parts.imaging.views import resized, with_mirror, working_size
 from smidgen.parts.networks.encoders import Encoder, EncoderFactory
 from smidgen.products.sample import Sample
 from smidgen.products.tag_classifier import TagClassifier
+from smidgen.products.warm import WarmStart, start_from
 
 TOGETHER = 8
 """Images of equal size whose tags are predicted at once."""
 
 
-def gap(run: Run, settings: settings.Gap, data: Dataset, encoder: EncoderFactory) -> TagClassifier:
+def gap(run: Run, settings: settings.Gap, data: Dataset, encoder: EncoderFactory, warm_from: WarmStart | None = None) -> TagClassifier:
     """Train on the training images with known tags, then predict tags for them and for val."""
     ids = data.classes.foreground
-    learner = run.fit("classifier", Tagging(encoder.with_stride(settings.stride, settings.dilate)(), settings, data.tagged, ids))
+    body = encoder.with_stride(settings.stride, settings.dilate)()
+    tagging = Tagging(body, settings, data.tagged, ids)
+    if warm_from is not None and warm_from.classifier is not None:
+        names = [data.classes.names[i] for i in ids]
+        start_from(tagging.networks, warm_from.classifier, names, lambda k: nn.Conv2d(body.final_channels, k, 1, bias=False))
+    learner = run.fit("classifier", tagging)
     classifier = GapClassifier(learner.networks, ids)
     known = {id: sample for part in (data.train, data.val) for id, sample in part.items() if sample.tags is not None}
     asked = partial(tag_probs, run=run, settings=settings, classifier=classifier)

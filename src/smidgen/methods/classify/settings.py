@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from smidgen.core.settings import Frozen
+from smidgen.core.settings import Frozen, Length
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -35,9 +35,9 @@ class Gap(Frozen):
     """Exponent of the poly schedule (IRN)."""
     warmup: Share = 0.0
     """Share of the steps in which the rates rise linearly from 0."""
-    epochs: Positive = 5.0
+    epochs: Annotated[Positive, Length(least=2, rounds=True, least_steps=30)] = 5.0
     """Passes over the tagged images (IRN)."""
-    steps: Annotated[int, Field(ge=0)] = 0
+    steps: Annotated[int, Field(ge=0), Length(least=30, overrides=True)] = 0
     """Number of training steps; 0 = as many as `epochs` need."""
     batch: Annotated[int, Field(ge=1)] = 16
     """Images per step (IRN)."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from smidgen.core.settings import Frozen
+from smidgen.core.settings import Frozen, Length
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Scale = Annotated[float, Field(gt=0, le=8)]
@@ -28,7 +28,7 @@ class Cam(Frozen):
 class Advcam(Frozen):
     """AdvCAM (Lee et al., CVPR 2021): class activation maps summed while the image climbs on the class's logit."""
 
-    steps: Annotated[int, Field(ge=1)] = 27
+    steps: Annotated[int, Field(ge=1), Length(least=3)] = 27
     """Maps that are summed, T (AdvCAM). 1 = plain CAM. At scale 0.5 fewer, see `scale_weights`."""
     step_size: Annotated[float, Field(gt=0)] = 0.018
     """Largest change of a value in one step, ξ, in `step_unit` (AdvCAM's code: 0.08 in units of the images' deviation, about 0.226)."""

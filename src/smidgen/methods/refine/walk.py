@@ -1,10 +1,10 @@
 """Walk (IRN: Ahn et al., CVPR 2019): edges learned from what heatmaps are sure of, then evidence walks about until it meets them.
 
 Reading order: walk; seeds, EdgeLearner.terms, affinity_costs; edges_of, walked, refined. The network is in parts/networks/edges, paths and
-steps are in parts/imaging/random_walk. Settings: settings.Walk.
-Differs: no displacement field (it only serves to tell instances apart); seeds come straight from thresholds, without a CRF; all pairs
-within an image teach (the original leaves out those near its border); images of any size (the original cuts them to 512 x 512); the common
-maximum is that of the maps as they are (the original enlarges them first).
+steps are in parts/imaging/random_walk, seeds in parts/imaging/certainty. Settings: settings.Walk.
+Differs: no displacement field (it only serves to tell instances apart); all pairs within an image teach (the original leaves out those near
+its border); images of any size (the original cuts them to 512 x 512); the common maximum is that of the maps as they are (the original
+enlarges them first).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from smidgen.data.transforms import Augmentation
 from smidgen.methods.refine import settings
 from smidgen.parts.imaging import random_walk
 from smidgen.parts.imaging.affinity import ends, strongest_edges
+from smidgen.parts.imaging.certainty import by_crf, by_thresholds
 from smidgen.parts.imaging.views import GRID, grid, resized, unmirrored, with_mirror
 from smidgen.parts.networks.edges import EdgeNetwork
 from smidgen.parts.networks.encoders import Encoder
@@ -44,24 +45,48 @@ WEIGHTS = {"background": 0.25, "foreground": 0.25, "boundary": 0.5}
 def walk(
     run: Run, settings: settings.Walk, data: Dataset, heatmaps: Mapping[str, Heatmaps], encoder: Callable[[], Encoder]
 ) -> Results[Heatmaps]:
-    """Learn edges from all images with a class in them, then walk in every image that has heatmaps."""
-    pictures = [Seeded(data.samples[id], heatmaps) for id in sorted(set(data.samples).intersection(heatmaps))]
-    learner = run.fit("edges", EdgeLearner(encoder(), settings, pictures, data.classes.background))
+    """Learn edges from all images with a class in them, then walk in every image that has heatmaps.
+
+    Raises:
+        NeedError: No image has a class.
+    """
+    taught = {id: data.samples[id] for id in sorted(set(data.samples).intersection(heatmaps)) if heatmaps[id].ids}
+    if not taught:
+        raise NeedError(
+            "walk: no heatmap speaks of a class, so there are no edges to learn: tag some images with a class, or use --refine none"
+        )
+    network = encoder()
+    sure = run.map(
+        "seeds", partial(seeds, settings=settings, channels=network.in_channels, background=data.classes.background), taught, heatmaps
+    )
+    pictures = [Seeded(sample, sure) for sample in taught.values()]
+    learner = run.fit("edges", EdgeLearner(network, settings, pictures, data.classes.background))
     asked = partial(refined, run=run, settings=settings, network=learner.network)
     return run.map("heatmaps", asked, data.samples, heatmaps)
 
 
+def seeds(sample: Sample, heatmaps: Heatmaps, settings: settings.Walk, channels: int, background: int | None) -> UInt8[np.ndarray, "h w"]:
+    """Label of the pixels of one image that its heatmaps are sure of, 255 elsewhere. Found at the size of the walk."""
+    image = torch.from_numpy(as_channels(sample, channels))
+    stored = int(image.shape[1]), int(image.shape[2])
+    size = canvas(stored, settings.size) if settings.size else stored
+    maps = resized(torch.from_numpy(heatmaps.maps), size).numpy()
+    limits = heatmaps.ids, settings.foreground_above, settings.background_below, background
+    label = by_crf(resized(image, size).numpy(), maps, *limits) if settings.seed_crf else by_thresholds(maps, *limits)
+    return _at(label, stored)
+
+
 @dataclass(frozen=True)
 class Seeded:
-    """An image with its heatmaps, read when asked for.
+    """An image with its seeds, read when asked for.
 
     Args:
         sample: The image.
-        heatmaps: By image id.
+        seeds: By image id.
     """
 
     sample: Sample
-    heatmaps: Mapping[str, Heatmaps]
+    seeds: Mapping[str, UInt8[np.ndarray, "h w"]]
 
     @property
     def id(self) -> str:
@@ -74,33 +99,12 @@ class Seeded:
         return self.sample.path
 
 
-def seeds(
-    maps: Float[Tensor, "k h w"], ids: Sequence[int], foreground_above: float, background_below: float, background: int | None
-) -> UInt8[Tensor, "h w"]:
-    """Label of the places that heatmaps are sure of, 255 elsewhere.
-
-    Args:
-        maps: Evidence in [0, 1].
-        ids: Label value of each map; at least one.
-        foreground_above: The strongest class is sure where it exceeds this.
-        background_below: Background is sure where no class exceeds this.
-        background: Label value of the background; None where there is none.
-    """
-    strongest, which = maps.max(dim=0)
-    named = torch.tensor(tuple(ids), dtype=torch.uint8)[which]
-    label = torch.where(strongest > foreground_above, named, IGNORED)
-    return label if background is None else torch.where(strongest <= background_below, background, label)
-
-
-def prepare(picture: Seeded, settings: settings.Walk, channels: int, background: int | None) -> dict[str, Tensor]:
+def prepare(picture: Seeded, settings: settings.Walk, channels: int) -> dict[str, Tensor]:
     """A random view of one image and its seeds at a quarter of the view's size. Runs in loader workers."""
     image = as_channels(picture.sample, channels)
-    found = picture.heatmaps[picture.id]
-    maps = resized(torch.from_numpy(found.maps), tuple(image.shape[1:]))
-    label = seeds(maps, found.ids, settings.foreground_above, settings.background_below, background).numpy()
     factor = settings.size / max(image.shape[1:]) if settings.size else 1.0
     scale = (settings.scale[0] * factor, settings.scale[1] * factor)
-    view = Augmentation(settings.crop, scale=scale, flip=settings.flip, color=settings.color)(image, label)
+    view = Augmentation(settings.crop, scale=scale, flip=settings.flip, color=settings.color)(image, picture.seeds[picture.id])
     middle = (torch.arange(grid((settings.crop,) * 2)[0]) * GRID + GRID // 2).clamp(max=settings.crop - 1)
     return {"image": view.image.contiguous(), "seeds": view.label[middle][:, middle]}
 
@@ -125,27 +129,19 @@ class EdgeLearner:
     Args:
         encoder: With its initial weights.
         settings: How it is trained.
-        pictures: Images with heatmaps; those without a class teach nothing about edges and are left out.
+        pictures: Images with seeds.
         background: Label value of the background; None where there is none.
-
-    Raises:
-        NeedError: No image has a class.
     """
 
     def __init__(self, encoder: Encoder, settings: settings.Walk, pictures: Sequence[Seeded], background: int | None):
-        taught = [picture for picture in pictures if picture.heatmaps[picture.id].ids]
-        if not taught:
-            raise NeedError(
-                "walk: no heatmap speaks of a class, so there are no edges to learn: tag some images with a class, or use --refine none"
-            )
         self.settings, self.background = settings, background
         self.network = EdgeNetwork(encoder)
         self.networks = nn.ModuleDict({"edges": self.network})
         heads = [*self.network.levels.parameters(), *self.network.merge.parameters()]
         self.optimizers = {"all": optimizer(settings, heads)}
-        ready = partial(prepare, settings=settings, channels=encoder.in_channels, background=background)
-        self.streams = {"seeded": Stream(taught, settings.batch, ready)}
-        self.steps = settings.steps or max(1, math.ceil(settings.epochs * len(taught) / settings.batch))
+        ready = partial(prepare, settings=settings, channels=encoder.in_channels)
+        self.streams = {"seeded": Stream(pictures, settings.batch, ready)}
+        self.steps = settings.steps or max(1, math.ceil(settings.epochs * len(pictures) / settings.batch))
 
     def schedule(self, progress: float) -> float:
         """Polynomial fall of the learning rate."""
@@ -224,7 +220,7 @@ def walked(maps: Float[np.ndarray, "k h w"], edges: Float[np.ndarray, "h w"], se
 
 
 def refined(sample: Sample, heatmaps: Heatmaps, run: Run, settings: settings.Walk, network: EdgeNetwork) -> Heatmaps:
-    """Heatmaps of one image after the walk, all divided by their common maximum."""
+    """Heatmaps of one image after the walk, divided by their common maximum or by their own."""
     size = canvas(sample.size, settings.size)
     places = grid(size)
     maps, peak = np.zeros((0, *places), np.float32), np.zeros(0, np.float32)
@@ -233,7 +229,8 @@ def refined(sample: Sample, heatmaps: Heatmaps, run: Run, settings: settings.Wal
         edges = edges_of(resized(image, size), run, network)
         raw = walked(resized(torch.from_numpy(heatmaps.maps), places).numpy(), edges, settings).astype(np.float32)
         peak = raw.max(axis=(1, 2))
-        maps = raw / max(float(peak.max()), TINY)
+        limit = peak if settings.strongest == "class" else np.full_like(peak, peak.max())
+        maps = raw / np.maximum(limit, TINY)[:, None, None]
     background = None if heatmaps.background is None else np.full(places, settings.background, np.float32)
     ignore = None if heatmaps.ignore is None else _at(heatmaps.ignore, places)
     return Heatmaps(maps=maps, ids=heatmaps.ids, background=background, peak=peak, size=heatmaps.size, ignore=ignore)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, field_validator
 
-from smidgen.core.settings import Frozen
+from smidgen.core.settings import Frozen, Length
 
 
 class Supervised(Frozen):
@@ -24,9 +24,9 @@ class Supervised(Frozen):
     """Strength of random brightness, contrast and saturation: factors in 1 ± color; 0 = none (DeepLab-v2)."""
     batch: int = Field(10, ge=1)
     """Views in a step (AdvCAM, sec. 5)."""
-    steps: int = Field(30_000, ge=1)
+    steps: Annotated[int, Length(least=60)] = Field(30_000, ge=1)
     """Training steps (AdvCAM, sec. 5)."""
-    epochs: float = Field(0.0, ge=0)
+    epochs: Annotated[float, Length(least=2, rounds=True, overrides=True, least_steps=60)] = Field(0.0, ge=0)
     """Rounds over the labeled images; above 0 it takes the place of `steps`."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """How weights move: SGD with momentum (DeepLab-v2), or AdamW."""

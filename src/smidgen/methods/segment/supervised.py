@@ -32,6 +32,7 @@ from smidgen.parts.networks.network import Network
 from smidgen.products.labels import LabelMap
 from smidgen.products.sample import IGNORED, Sample
 from smidgen.products.segmenter import Architecture, Segmenter
+from smidgen.products.warm import WarmStart, start_from
 
 
 def supervised(
@@ -42,6 +43,7 @@ def supervised(
     head: HeadFactory,
     loss: LossFactory,
     labels: Mapping[str, LabelMap] | None = None,
+    warm_from: WarmStart | None = None,
 ) -> Segmenter:
     """Train encoder and head on the train images that have a label.
 
@@ -53,6 +55,7 @@ def supervised(
         head: Makes the head.
         loss: What is minimized.
         labels: Made labels by image id; None: the masks of the data.
+        warm_from: Networks to start from.
 
     Returns:
         The network with its last weights.
@@ -63,6 +66,8 @@ def supervised(
     pairs = labeled(data, labels)
     body = encoder()
     network = Network(body, head(body.channels, body.strides, len(data.classes)))
+    if warm_from is not None and warm_from.segmenter is not None:
+        start_from(network, warm_from.segmenter, data.classes.names, partial(head, body.channels, body.strides))
     run.fit("train", Training(network, pairs, loss, settings, encoder.in_channels))
     architecture = Architecture(
         encoder.settings, head.name, head.settings, data.classes, encoder.in_channels, settings.size, settings.crop, data.value_range
