@@ -181,7 +181,7 @@ def judge(dataset: Dataset, facts: Facts) -> list[Problem]:
 
 def _shown(dataset: Dataset, task: _Task) -> str:
     if task.path is None:
-        return f"{task.kind} {task.id}"
+        return getattr(task.reader, "where", f"{task.kind} {task.id}")
     return Path(os.path.relpath(task.path, dataset.folder)).as_posix() if dataset.folder else task.path
 
 

@@ -25,6 +25,7 @@ class Contents:
         value_range: Values of floating-point images that became 0 and 1.
         split_drawn: The split was drawn, nobody wrote it down.
         instance_classes: Image id -> instance id -> label value, from instances.csv.
+        ids: Class name -> its number in the format that the data came from, where that is another than its label value.
         digests: Fingerprints computed so far; shared by all views of the dataset.
     """
 
@@ -37,4 +38,5 @@ class Contents:
     value_range: tuple[float, float] = (0.0, 1.0)
     split_drawn: bool = False
     instance_classes: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    ids: Mapping[str, int] = field(default_factory=dict)
     digests: Digests = field(default_factory=Digests)

@@ -12,15 +12,19 @@ import numpy as np
 from smidgen.core.errors import DataError, Problem, SettingsError
 from smidgen.core.keys import key
 from smidgen.data.arrays import from_arrays
+from smidgen.data.assembling import Drawing
 from smidgen.data.contents import Contents
 from smidgen.data.digests import Digests
-from smidgen.data.folder import from_folder
+from smidgen.data.formats import contents_of
 from smidgen.data.layout import nearest
 from smidgen.data.splits import draw, keep
 from smidgen.data.tables import SPLITS
+from smidgen.products import pictures
 from smidgen.products.sample import Classes, Sample
 
 Many = Mapping[str, Any] | Sequence[Any] | np.ndarray
+SHOWN = 8
+"""Images that stand for a dataset in a notebook."""
 USES = ("tags", "masks", "sparse")
 
 
@@ -69,20 +73,24 @@ class Dataset:
         val: float | int = 0.2,
         seed: int = 0,
         value_range: tuple[float | int, float | int] | None = None,
+        unannotated: Literal["unlabeled", "negative"] = "unlabeled",
     ) -> Dataset:
         """Read a folder's headers and tables; broken files are listed in `problems`, not raised.
 
+        Folders in the forms of PASCAL VOC, COCO and nnU-Net (2D) are recognized by what lies in them; `notes` says as what they were taken.
+
         Args:
-            path: The folder, or one image.
+            path: The folder, one image, or the .json file of a COCO dataset.
             label_folder: Where the labels are, if not in masks/ or labels/ (scribbles).
             val: Share of the groups that are scored, where there is no split.csv; 0 = none.
             seed: Of the drawn split.
             value_range: Values of floating-point images that become 0 and 1; None: taken from the images.
+            unannotated: What an image of a COCO file without any annotation is: one that nobody labeled, or known to hold none.
 
         Raises:
             DataError: There are no images to read, or dataset.yaml is wrong.
         """
-        return cls._of(from_folder(path, label_folder, val, seed, value_range))
+        return cls._of(contents_of(path, label_folder, Drawing(val, seed, value_range), unannotated))
 
     @classmethod
     def _of(cls, contents: Contents) -> Dataset:
@@ -141,6 +149,11 @@ class Dataset:
     def instance_classes(self) -> Mapping[str, Mapping[int, int]]:
         """Image id -> instance id -> label value, from instances.csv."""
         return self._contents.instance_classes
+
+    @property
+    def ids(self) -> Mapping[str, int]:
+        """Class name -> its number in the format that the data came from; empty where label values are all there is."""
+        return self._contents.ids
 
     @property
     def digests(self) -> Digests:
@@ -264,6 +277,19 @@ class Dataset:
 
     def _with(self, samples: Mapping[str, Sample]) -> Dataset:
         return self._of(replace(self._contents, samples=samples))
+
+    def _repr_html_(self) -> str:
+        """A few images with their labels, for notebooks."""
+        ids = [*self.samples][:: max(1, len(self.samples) // SHOWN)][:SHOWN]
+        lines = [f"{len(self.samples)} images; classes: {', '.join(self.classes.names)}"]
+        return pictures.gallery(f"Dataset {self.name}", (self._drawn(id) for id in ids), lines)
+
+    def _drawn(self, id: str) -> tuple[np.ndarray, str]:
+        sample = self.samples[id]
+        label = sample.label()
+        drawn = pictures.of_image(sample.image()) if label is None else pictures.laid_over(sample.image(), label, self.classes.background)
+        tags = "tags unknown" if sample.tags is None else ", ".join(self.classes.names[i] for i in sample.tags) or "known to hold none"
+        return drawn, f"{id} ({sample.split}): {tags}"
 
     def __repr__(self) -> str:
         return f"Dataset {self.name}: {len(self.samples)} images, {len(self.classes)} classes"

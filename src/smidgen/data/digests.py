@@ -27,7 +27,9 @@ class Digests:
         self._known: dict[str, tuple[Stamp, str]] = {}
 
     def of(self, reader: Any) -> str:
-        """Digest of what a reader reads: its file, or its array."""
+        """Digest of what a reader reads: its file, its files, or its array."""
+        if several := getattr(reader, "paths", ()):
+            return " ".join(self.file(path) for path in several)
         path = getattr(reader, "path", None)
         return self.file(path) if path is not None else array_digest(reader.array)
 

@@ -68,7 +68,7 @@ def from_folder(
     found = Found(folder, Layout() if only else read_layout(folder))
     listing, inside = _images(found, only, label_folder)
     names = Names(listing.ids, found.layout.images or "images")
-    headers = _headers(found, listing)
+    headers = headers_of(found, listing)
     tags = _tags(found, names, inside, listing)
     known, instance_classes = _instance_table(found, names)
     named = name_classes(folder, found.layout, tags, known)
@@ -78,7 +78,7 @@ def from_folder(
     meanings, named, sparse = _meanings(found, labels, named)
     instances = {} if only else _paired(found, listing, INSTANCES, folder / INSTANCES)
     given = None if value_range is None else (float(value_range[0]), float(value_range[1]))
-    channels, scale = _pixel_formats(found, listing, headers, given)
+    channels, scale = pixel_formats(found, listing, headers, given)
     groups = _groups(found, names)
     samples: dict[str, Sample] = {}
     for id, head in sorted(headers.items()):
@@ -107,6 +107,7 @@ def from_folder(
         scale,
         drawn,
         {id: classes for id, classes in instance_classes.items() if id in samples},
+        ids=found.layout.ids or {},
     )
 
 
@@ -167,7 +168,8 @@ def _report_doubled(found: Found, listing: Listing) -> None:
         found.problems += [Problem(found.shown(path), what, "rename or remove one of the two", (id,)) for path in paths]
 
 
-def _headers(found: Found, listing: Listing) -> dict[str, Header]:
+def headers_of(found: Found, listing: Listing) -> dict[str, Header]:
+    """Image id -> what its file's header says; broken files go to the problems."""
     headers = {}
     for id, path in listing.files.items():
         try:
@@ -177,7 +179,7 @@ def _headers(found: Found, listing: Listing) -> dict[str, Header]:
     return headers
 
 
-def _pixel_formats(
+def pixel_formats(
     found: Found, listing: Listing, headers: Mapping[str, Header], given: tuple[float, float] | None
 ) -> tuple[int, tuple[float, float]]:
     """How many channels all images get, and the range of floating-point ones; what is converted is said."""

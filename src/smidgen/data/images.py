@@ -1,29 +1,44 @@
 """Image files: what their headers say, and their pixels as float32 in [0, 1].
 
-Integers are scaled by the range of their type, floats by one range for the whole dataset (`value_range`). The EXIF orientation is applied,
-alpha is dropped, CMYK and palette images become RGB, gray stays one channel.
+The EXIF orientation is applied, alpha is dropped, CMYK and palette images become RGB, gray stays one channel. How values are scaled stands
+in `data.scaling`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Shaped
+from jaxtyping import Bool, Float32, Shaped
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from smidgen.core.errors import DataError, Problem
+from smidgen.data.broken import COPY_AGAIN, EMPTY, Broken, unread
+from smidgen.data.scaling import WHOLE_RANGE, nodata_of, repeated, scaled, value_range_of, without_data
+
+__all__ = [
+    "WHOLE_RANGE",
+    "Broken",
+    "Header",
+    "ImageArray",
+    "ImageFile",
+    "header",
+    "pixels",
+    "repeated",
+    "scaled",
+    "stored_values",
+    "value_range_of",
+]
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
 TIFF = frozenset({".tif", ".tiff"})
 MAX_PIXELS = 500_000_000
 """Images with more pixels are refused before they are decoded."""
-WHOLE_RANGE = (0.0, 1.0)
-EMPTY, COPY_AGAIN = "empty file (0 bytes)", "copy it again from its source, or remove it"
 GRAY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
+WIDE_MODES = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 MODE_NOTES = {
     "LA": "alpha dropped",
     "La": "alpha dropped",
@@ -36,25 +51,30 @@ MODE_NOTES = {
     "LAB": "turned into RGB",
     "HSV": "turned into RGB",
 }
+READING = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    EOFError,
+    OverflowError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+"""What decoders raise on broken files."""
+NO_FURTHER_IMAGE = 1 | 4
+"""TIFF tag NewSubfileType (254): the same image with less resolution, or its mask."""
 ALPHA = frozenset({1, 2})
 """TIFF tag ExtraSamples: associated and unassociated alpha."""
+GDAL_NODATA = 42113
+"""TIFF tag of geographic data: the value of pixels without data, as text."""
 TURNED = frozenset({5, 6, 7, 8})
 """EXIF orientations that swap height and width."""
 
 # Pillow's own limit is lower than ours; ours is checked from the header, before anything is decoded.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
-
-
-class Broken(Exception):
-    """A file that can't be used: what is wrong and what to do about it, without the file's name."""
-
-    def __init__(self, what: str, remedy: str):
-        super().__init__(f"{what}: {remedy}")
-        self.what, self.remedy = what, remedy
-
-    def error(self, path: str) -> DataError:
-        """The same for the user, with the file's name."""
-        return DataError([Problem(path, self.what, self.remedy)])
 
 
 @dataclass(frozen=True)
@@ -67,6 +87,7 @@ class Header:
         mode: Pillow's name of the pixel format, or like "5 x uint16".
         floating: Pixels are floating-point numbers.
         orientation: EXIF orientation, 1 = as stored.
+        nodata: Value of pixels without data, as a geographic TIFF names it; None = not named.
     """
 
     size: tuple[int, int]
@@ -74,6 +95,12 @@ class Header:
     mode: str
     floating: bool = False
     orientation: int = 1
+    nodata: float | None = None
+
+    @property
+    def wide(self) -> bool:
+        """Values may lie in any range: floats, and integers of 16 bits and more."""
+        return self.floating or self.mode in WIDE_MODES or any(bits in self.mode for bits in ("int16", "int32", "int64"))
 
 
 @dataclass(frozen=True)
@@ -84,18 +111,21 @@ class ImageFile:
         path: The file.
         mode: Pixel format of the file, for messages.
         channels: How many channels to return; a gray image among color ones is repeated.
-        value_range: Values of floating-point images that become 0 and 1.
+        value_range: Values that become 0 and 1, of images with more than 8 bits.
+        nodata: Value of pixels without data (NaN among them); None: what the file says itself.
     """
 
     path: str
     mode: str = "RGB"
     channels: int = 3
     value_range: tuple[float | int, float | int] = WHOLE_RANGE
+    nodata: float | None = None
 
     @property
     def meaning(self) -> tuple[Any, ...]:
         """All that decides what is made of the file's bytes."""
-        return ("image", self.channels, *self.value_range)
+        # As text: NaN equals nothing, not even itself.
+        return ("image", self.channels, *self.value_range, *([] if self.nodata is None else [f"nodata {self.nodata:g}"]))
 
     def __call__(self) -> Float32[np.ndarray, "c h w"]:
         """The image in [0, 1].
@@ -110,7 +140,17 @@ class ImageFile:
 
     def read(self) -> Float32[np.ndarray, "c h w"]:
         """The image in [0, 1]; raises `Broken`."""
-        return repeated(scaled(pixels(self.path), self.value_range), self.channels)
+        array, nodata = self.stored()
+        return repeated(scaled(array, self.value_range, nodata), self.channels)
+
+    def stored(self) -> tuple[Shaped[np.ndarray, "h w *c"], float | None]:
+        """Pixels as stored, and the value of those without data; raises `Broken`."""
+        array, said = decoded(self.path)
+        return array, said if self.nodata is None else self.nodata
+
+    def missing(self) -> Bool[np.ndarray, "h w"] | None:
+        """Which pixels have no data; None where there are none. Raises `Broken`."""
+        return without_data(*self.stored())
 
 
 @dataclass(frozen=True)
@@ -136,49 +176,6 @@ class ImageArray:
         return repeated(scaled(self.array, self.value_range), self.channels)
 
 
-def scaled(array: Shaped[np.ndarray, "h w *c"], value_range: tuple[float | int, float | int] = WHOLE_RANGE) -> Float32[np.ndarray, "c h w"]:
-    """Pixels of any type as float32 in [0, 1], channels first.
-
-    Args:
-        array: Pixels as stored.
-        value_range: For floating-point pixels: what becomes 0 and 1; values outside are clipped.
-
-    Raises:
-        Broken: There are NaN or infinite values.
-    """
-    planes = array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
-    if array.dtype == np.bool_:
-        return planes.astype(np.float32)
-    if np.issubdtype(array.dtype, np.integer):
-        limits = np.iinfo(array.dtype)
-        span = np.float32(limits.max - limits.min)
-        shifted = planes.astype(np.float32) - np.float32(limits.min) if limits.min else planes.astype(np.float32)
-        return shifted / span
-    wrong = int(np.count_nonzero(~np.isfinite(array)))
-    if wrong:
-        raise Broken(f"{wrong} of {array.size} values are NaN or infinite", "fill the holes with a number, or leave the image out")
-    low, high = value_range
-    return np.clip((planes.astype(np.float32) - np.float32(low)) / np.float32(high - low), 0, 1, dtype=np.float32)
-
-
-def repeated(image: Float32[np.ndarray, "c h w"], channels: int) -> Float32[np.ndarray, "d h w"]:
-    """A gray image as one of so many equal channels; others are left alone."""
-    return np.repeat(image, channels, axis=0) if len(image) == 1 and channels > 1 else image
-
-
-def value_range_of(arrays: Iterable[np.ndarray]) -> tuple[float, float]:
-    """Which values of floating-point images shall become 0 and 1.
-
-    Values that lie in [0, 1] already are kept; else the range is that of the 1st and 99th percentile of all finite values together.
-    """
-    finite = [array[np.isfinite(array)].ravel()[:: max(1, array.size // 100_000)] for array in arrays]
-    values = np.concatenate(finite) if finite else np.zeros(0)
-    if not values.size or (values.min() >= 0 and values.max() <= 1):
-        return WHOLE_RANGE
-    low, high = (float(value) for value in np.percentile(values, (1, 99)))
-    return (low, high) if high > low else (float(values.min()), float(max(values.max(), values.min() + 1)))
-
-
 # ---------------------------------------------------------------- files
 
 
@@ -197,7 +194,16 @@ def pixels(path: str) -> Shaped[np.ndarray, "h w *c"]:
     Raises:
         Broken: It can't be decoded.
     """
-    return _opened(path, _pixels_of, _deep_pixels)
+    return decoded(path)[0]
+
+
+def decoded(path: str) -> tuple[Shaped[np.ndarray, "h w *c"], float | None]:
+    """The same, and the value of pixels without data where the file names one.
+
+    Raises:
+        Broken: It can't be decoded.
+    """
+    return _opened(path, lambda image: (_pixels_of(image), _nodata(image)), _deep_pixels)
 
 
 def stored_values(path: str) -> Shaped[np.ndarray, "h w *c"]:
@@ -206,7 +212,7 @@ def stored_values(path: str) -> Shaped[np.ndarray, "h w *c"]:
     Raises:
         Broken: It can't be decoded.
     """
-    return _opened(path, _values_of, _deep_pixels)
+    return _opened(path, _values_of, lambda path: _deep_pixels(path)[0])
 
 
 def _opened(path: str, with_pillow: Callable[[Image.Image], Any], with_tifffile: Callable[[str], Any]) -> Any:
@@ -217,18 +223,39 @@ def _opened(path: str, with_pillow: Callable[[Image.Image], Any], with_tifffile:
         with Path(path).open("rb") as file, Image.open(file) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Broken(f"{image.width * image.height} pixels, more than {MAX_PIXELS}", "cut it into tiles")
+            _only_one(image)
             if not isinstance(image, TiffImagePlugin.TiffImageFile) or not _is_deep(image):
                 return with_pillow(image)
     except UnidentifiedImageError as error:
         if Path(path).suffix.lower() not in TIFF:
             raise Broken(*_no_image(path)) from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise Broken(f"can't be read ({_first_line(error)})", COPY_AGAIN) from error
+    except READING as error:
+        raise Broken(*unread(error)) from error
     return with_tifffile(path)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _only_one(image: Image.Image) -> None:
+    """Refuse stacks and animations, of which only the first would be read.
+
+    A second page with less resolution, or with a mask, is no further image: geographic TIFFs have such. Neither is a camera's preview
+    (MPO).
+    """
+    frames = getattr(image, "n_frames", 1)
+    if frames == 1 or image.format not in ("TIFF", "PNG", "WEBP"):
+        return
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        raise Broken(f"an animation of {frames} pictures, one image expected", "save one file per picture")
+    pages = 0
+    for page in range(frames):
+        image.seek(page)
+        pages += not image.tag_v2.get(254, 0) & NO_FURTHER_IMAGE
+    image.seek(0)
+    _refuse_stack(pages)
+
+
+def _refuse_stack(pages: int) -> None:
+    if pages > 1:
+        raise Broken(f"a stack of {pages} pages, one image expected", "save one file per page")
 
 
 def _no_image(path: str) -> tuple[str, str]:
@@ -236,22 +263,24 @@ def _no_image(path: str) -> tuple[str, str]:
 
 
 def _is_deep(image: TiffImagePlugin.TiffImageFile) -> bool:
-    """A TIFF with more than 8 bits in several channels, or with more channels than color and alpha."""
-    pages = getattr(image, "n_frames", 1)
-    if pages > 1:
-        raise Broken(f"a stack of {pages} pages, one image expected", "save one file per page")
+    """A TIFF with more than 8 bits in several channels, with signed bytes, or with more channels than color and alpha."""
     bits, samples = image.tag_v2.get(258, (8,)), image.tag_v2.get(277, 1)
-    if max(bits) > 8 and samples > 1:
+    if (max(bits) > 8 and samples > 1) or (max(bits) == 8 and 2 in image.tag_v2.get(339, (1,))):
         return True
     extra = image.tag_v2.get(338, ())
-    return samples > 3 and image.tag_v2.get(262) == 2 and not ALPHA.issuperset(extra if isinstance(extra, tuple) else (extra,))
+    named = {0: 1, 1: 1, 2: 3}.get(image.tag_v2.get(262, -1), samples)  # gray has one channel that is no extra one, color three
+    return samples > named and not ALPHA.issuperset(extra if isinstance(extra, tuple) else (extra,))
 
 
 def _header_of(image: Image.Image) -> Header:
     turn = _orientation(image)
     height, width = image.height, image.width
     size = (width, height) if turn in TURNED else (height, width)
-    return Header(size, 1 if image.mode in GRAY_MODES else 3, image.mode, image.mode == "F", turn)
+    return Header(size, 1 if image.mode in GRAY_MODES else 3, image.mode, image.mode == "F", turn, _nodata(image))
+
+
+def _nodata(image: Image.Image) -> float | None:
+    return nodata_of(str(image.tag_v2.get(GDAL_NODATA, ""))) if isinstance(image, TiffImagePlugin.TiffImageFile) else None
 
 
 def _orientation(image: Image.Image) -> int:
@@ -291,13 +320,17 @@ def _deep_header(path: str) -> Header:
     height, width, channels = array
     kind = np.dtype(page.dtype)
     size = (width, height) if turned else (height, width)
-    return Header(size, channels, f"{channels} x {kind.name}", kind.kind == "f", 1)
+    return Header(size, channels, f"{channels} x {kind.name}", kind.kind == "f", 1, nodata_of(_deep_tag(page, GDAL_NODATA)))
 
 
-def _deep_pixels(path: str) -> np.ndarray:
+def _deep_tag(page: Any, tag: int) -> str:
+    return str(getattr(page.tags.get(tag), "value", ""))
+
+
+def _deep_pixels(path: str) -> tuple[np.ndarray, float | None]:
     array, page = _deep_page(path, decode=True)
     turn = int(getattr(page.tags.get(274), "value", 1))
-    return _turned(array, turn)
+    return _turned(array, turn), nodata_of(_deep_tag(page, GDAL_NODATA))
 
 
 def _turned(array: np.ndarray, orientation: int) -> np.ndarray:
@@ -313,14 +346,14 @@ def _deep_page(path: str, decode: bool) -> tuple[Any, Any]:
 
     try:
         with tifffile.TiffFile(path) as file:
-            if len(file.pages) > 1:
-                raise Broken(f"a stack of {len(file.pages)} pages, one image expected", "save one file per page")
-            page = file.pages.first
+            pages: Any = file.pages
+            _refuse_stack(sum(not int(page.tags.valueof(254, 0)) & NO_FURTHER_IMAGE for page in pages))
+            page: Any = pages.first
             array: Any = page.asarray() if decode else np.empty(page.shape, np.uint8) if np.prod(page.shape) <= MAX_PIXELS else None
     except Broken:
         raise
-    except (OSError, ValueError, RuntimeError, IndexError, KeyError) as error:
-        raise Broken(*(_unread(path, error))) from error
+    except (*READING, RuntimeError) as error:
+        raise Broken(*(_deep_unread(path, error))) from error
     if array is None:
         raise Broken(f"{int(np.prod(page.shape))} values, more than {MAX_PIXELS}", "cut it into tiles")
     array = array[..., None] if array.ndim == 2 else np.moveaxis(array, 0, -1) if page.axes.startswith("S") else array
@@ -331,9 +364,9 @@ def _deep_page(path: str, decode: bool) -> tuple[Any, Any]:
     return (array[..., 0] if array.shape[-1] == 1 else array), page
 
 
-def _unread(path: str, error: Exception) -> tuple[str, str]:
+def _deep_unread(path: str, error: Exception) -> tuple[str, str]:
     if Path(path).stat().st_size == 0:
         return (EMPTY, COPY_AGAIN)
     if "imagecodecs" not in str(error):
-        return (f"can't be read ({_first_line(error)})", COPY_AGAIN)
+        return unread(error)
     return ("compressed in a way that needs the package imagecodecs", "install imagecodecs, or save it without compression")

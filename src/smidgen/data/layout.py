@@ -36,6 +36,8 @@ class Layout(Frozen):
     """Names in the order of their label values, or a file with one name per line; default classes.txt."""
     background: Literal[0, "none"] | None = None
     """0: label value 0 is the background. none: every pixel belongs to a real class."""
+    ids: dict[str, int] | None = None
+    """Numbers that the classes had in the format they came from (`smidgen convert`), by name; they have no meaning here."""
     groups: str | None = None
     """FILE:COLUMN, a table with the column filename; items of one group stay in one split."""
     unlabeled: str | None = None

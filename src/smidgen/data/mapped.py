@@ -1,0 +1,126 @@
+"""Readers that other formats need: labels whose values or colors are looked up in a table, and images that lie in one file per channel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Shaped, UInt8
+
+from smidgen.data.images import WHOLE_RANGE, Broken, pixels, repeated, scaled, stored_values
+from smidgen.data.labels import COLOR, check_size, listed, packed
+
+
+def color_key(red: int, green: int, blue: int) -> int:
+    """A color as `labels.packed` writes it: gray is its value, all else 0x1RRGGBB."""
+    return red if red == green == blue else COLOR | red << 16 | green << 8 | blue
+
+
+@dataclass(frozen=True)
+class MappedLabelFile:
+    """Reads one label file whose values are looked up.
+
+    Args:
+        path: The file.
+        size: Height and width of its image.
+        table: Stored value, or color as `color_key` gives it -> class index, 255 = unlabeled.
+        colors: A palette picture means its colors; else its indices.
+        known: What the values that are allowed come from, for messages.
+    """
+
+    path: str
+    size: tuple[int, int]
+    table: tuple[tuple[int, int], ...]
+    colors: bool = False
+    known: str = ""
+
+    @property
+    def meaning(self) -> tuple[Any, ...]:
+        """All that decides what is made of the file's bytes."""
+        return ("mapped label", *self.size, self.colors, *(number for pair in self.table for number in pair))
+
+    def __call__(self) -> UInt8[np.ndarray, "h w"]:
+        """Class indices, 255 = unlabeled.
+
+        Raises:
+            DataError: The file is broken, has another size than its image, or holds values that are not in the table.
+        """
+        try:
+            return self.read()
+        except Broken as broken:
+            raise broken.error(self.path) from broken
+
+    def read(self) -> UInt8[np.ndarray, "h w"]:
+        """Class indices; raises `Broken`."""
+        stored = packed(pixels(self.path) if self.colors else stored_values(self.path))
+        check_size(stored, self.size)
+        return looked_up(stored, dict(self.table), self.known)
+
+
+def looked_up(stored: Shaped[np.ndarray, "h w"], table: Mapping[int, int], known: str) -> UInt8[np.ndarray, "h w"]:
+    """Class indices of stored values.
+
+    Raises:
+        Broken: Values that are not in the table; they are listed with their pixels.
+    """
+    values, places = np.unique(stored, return_inverse=True)
+    strange = np.array([int(value) not in table for value in values], np.bool_)
+    if strange.any():
+        wrong = stored[strange[places].reshape(stored.shape)]
+        raise Broken(f"{listed(wrong)}; {known}", "correct the file, or add what is missing there")
+    found = np.array([table[int(value)] for value in values], np.uint8)
+    return found[places].reshape(stored.shape)
+
+
+@dataclass(frozen=True)
+class ChannelFiles:
+    """Reads an image that lies in one file per channel.
+
+    Args:
+        paths: The files in the order of their channels, at least two.
+        mode: Pixel format of the first one, for messages.
+        channels: How many channels to return.
+        value_range: Values of floating-point images that become 0 and 1.
+    """
+
+    paths: tuple[str, ...]
+    mode: str = "L"
+    channels: int = 2
+    value_range: tuple[float | int, float | int] = WHOLE_RANGE
+
+    @property
+    def meaning(self) -> tuple[Any, ...]:
+        """All that decides what is made of the files' bytes."""
+        return ("channels", len(self.paths), self.channels, *self.value_range)
+
+    @property
+    def where(self) -> str:
+        """How messages call it."""
+        return self.paths[0]
+
+    def __call__(self) -> Float32[np.ndarray, "c h w"]:
+        """The image in [0, 1].
+
+        Raises:
+            DataError: A file is broken, or the files do not fit each other.
+        """
+        try:
+            return self.read()
+        except Broken as broken:
+            raise broken.error(self.where) from broken
+
+    def read(self) -> Float32[np.ndarray, "c h w"]:
+        """The image in [0, 1]; raises `Broken`."""
+        return repeated(scaled(self.stacked(), self.value_range), self.channels)
+
+    def stacked(self) -> Shaped[np.ndarray, "h w c"]:
+        """The pixels as stored, channels last; raises `Broken`."""
+        planes = [pixels(path) for path in self.paths]
+        for path, plane in zip(self.paths, planes, strict=True):
+            if plane.shape != planes[0].shape or plane.dtype != planes[0].dtype or plane.ndim != 2:
+                what = f"channel {Path(path).name} is {plane.shape} of {plane.dtype}, the first is {planes[0].shape} of {planes[0].dtype}"
+                raise Broken(what, "save all channels of an image as gray files of one size and type")
+        return np.stack(planes, axis=-1)
