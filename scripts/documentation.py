@@ -202,7 +202,8 @@ def main(arguments: list[str]) -> int:
     if "--check" not in arguments:
         folder = ROOT / "docs" / "generated"
         folder.mkdir(parents=True, exist_ok=True)
-        records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "benchmarks" / "results").glob("*.json"))]
+        files = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+        records = [record for record in (json.loads(path.read_text(encoding="utf-8")) for path in files) if "claim" in record]
         for name, text in (("methods", methods_page()), ("settings", settings_page()), ("results", results_page(records))):
             (folder / f"{name}.md").write_text(text, encoding="utf-8")
             print(f"docs/generated/{name}.md")

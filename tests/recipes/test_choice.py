@@ -91,7 +91,7 @@ class _Data:
 def test_a_plan_lists_the_stages_in_order():
     plan = Plan()
     tags(plan, _Data(), Choice())
-    assert [row.stage for row in plan.stages] == ["classify", "localize", "refine", "label", "segment"]
+    assert [row.stage for row in plan.stages] == ["classify", "localize", "refine", "label", "check", "segment"]
     plan = Plan()
     masks(plan, _Data(), Choice())
     assert [row.stage for row in plan.stages] == ["segment"]

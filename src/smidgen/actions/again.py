@@ -7,9 +7,11 @@ from pathlib import Path
 import yaml
 
 from smidgen.actions.results import TrainedRun
-from smidgen.actions.train import train
+from smidgen.actions.train import STOPPED, train
 from smidgen.core.errors import UsageError
 from smidgen.core.screen import Screen
+
+__all__ = ["STOPPED", "again"]
 
 
 def again(run: str | Path, *, screen: Screen | None = None) -> TrainedRun:
@@ -17,7 +19,7 @@ def again(run: str | Path, *, screen: Screen | None = None) -> TrainedRun:
 
     Args:
         run: Run folder.
-        screen: Hears of the progress; silent by default.
+        screen: Hears of the progress; bars where somebody looks by default, smidgen.Silent() for none.
 
     Returns:
         The run.

@@ -9,10 +9,11 @@ import shutil
 from pathlib import Path
 
 from smidgen.actions.results import TrainedRun
-from smidgen.actions.train import train
+from smidgen.actions.train import STOPPED, train
 from smidgen.core.errors import UsageError
-from smidgen.core.screen import Screen, Silent
+from smidgen.core.screen import Screen, watching
 
+__all__ = ["STOPPED", "demo"]
 PACKAGE = "elpv_dataset"
 KEPT = 200
 """Images of each kind: known good, and defective."""
@@ -28,7 +29,7 @@ def demo(*, out: str | Path = Path("runs/demo"), seed: int = 0, screen: Screen |
     Args:
         out: Run folder; the data folder is written to OUT/solar_cells, to look at and to train on again.
         seed: All randomness derives from it.
-        screen: Hears of the progress; silent by default.
+        screen: Hears of the progress; bars where somebody looks by default, smidgen.Silent() for none.
 
     Returns:
         The run.
@@ -36,7 +37,7 @@ def demo(*, out: str | Path = Path("runs/demo"), seed: int = 0, screen: Screen |
     Raises:
         UsageError: The package with the images is not installed.
     """
-    screen = screen or Silent()
+    screen = watching(screen)
     folder = write_data(Path(out) / "solar_cells", seed)
     screen.say(f"demo      {2 * KEPT} photos of solar cells, half of them tagged defective: {folder}")
     run = train(folder, out=out, preset="demo", seed=seed, screen=screen)

@@ -18,13 +18,15 @@ from smidgen.actions.scoring import Scored, facts, score
 from smidgen.core.codec import write_atomically
 from smidgen.core.errors import DataError, UsageError
 from smidgen.core.machine import versions
-from smidgen.core.screen import Screen, Silent
+from smidgen.core.screen import Screen, watching
 from smidgen.data.dataset import Dataset
 from smidgen.products.labels import LabelMap
 from smidgen.products.masks import read_mask
 from smidgen.report.content import Picture, ScoreRow, arrange
 from smidgen.report.training import TrainingReport, write_report
 
+STOPPED = "stopped; nothing was written"
+"""What is said after Ctrl-C."""
 Split = Literal["train", "val", "test", "all"]
 
 
@@ -41,6 +43,11 @@ class Evaluated:
     scored: Scored
     facts: Mapping[str, Any]
     path: Path | None
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What `--json` tells."""
+        return {**self.facts, "path": self.path}
 
 
 def evaluate(
@@ -62,7 +69,7 @@ def evaluate(
         split: Which images; where the split was drawn, the one that the run was trained with.
         label_folder: Folder of labels to score against instead of masks/.
         out: JSON file for the figures; RUN/evaluation-NAME-SPLIT.json by default, none for masks.
-        screen: Hears of the progress; silent by default.
+        screen: Hears of the progress; bars where somebody looks by default, smidgen.Silent() for none.
 
     Returns:
         The figures.
@@ -72,7 +79,7 @@ def evaluate(
         DataError: What is wrong with the data concerns more than single images: what the values of the masks mean, say.
     """
     source = Path(run_or_masks)
-    screen = screen or Silent()
+    screen = watching(screen)
     opened = _usable(open_data(data, label_folder), screen)
     of_run = models.is_run(source)
     wanted = _wanted(opened, split, models.run_folder(source)) if of_run else _of_split(opened, split)

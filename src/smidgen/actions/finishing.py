@@ -12,6 +12,7 @@ import numpy as np
 
 from smidgen.actions.reporting import Outcome, report
 from smidgen.actions.scoring import Scored, facts, score
+from smidgen.actions.shown import write_sheet
 from smidgen.actions.train import Job
 from smidgen.core.codec import write_atomically
 from smidgen.core.run import Run
@@ -42,6 +43,7 @@ def finish(job: Job, run: Run, segmenter: Segmenter | None) -> None:
     if run.fabric.global_rank == 0:
         outcome = _outcome(job, run, val, looked, predictions)
         _write_scores(job, outcome)
+        _write_pictures(job, outcome)
         if segmenter is not None:
             _write_model(job, segmenter, outcome)
         else:
@@ -85,6 +87,15 @@ def _write_scores(job: Job, outcome: Outcome) -> None:
         values = {name: None if np.isnan(value) else float(value) for name, value in zip(ranking.names, ranking.ap, strict=True)}
         found["tags"] = {"map": None if np.isnan(ranking.mean) else ranking.mean, "ap": values}
     write_atomically(job.folder / "scores.json", lambda part: part.write_text(json.dumps(found, indent=1), encoding="utf-8"))
+
+
+def _write_pictures(job: Job, outcome: Outcome) -> None:
+    """Twelve predictions for a notebook: of val, by their score where it is known; where there is no val, of train."""
+    part = "val" if "val" in outcome.predictions else "train"
+    predictions = outcome.predictions.get(part, {})
+    scored = outcome.scored.get(part)
+    scores = scored.images if scored else {id: float(np.mean(one.confidence)) for id, one in predictions.items()}
+    write_sheet(job.folder, job.full.samples, predictions, scores, job.full.classes.background)
 
 
 def _write_model(job: Job, segmenter: Segmenter, outcome: Outcome) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from smidgen.actions.choose import Chosen, Use, choose
 from smidgen.actions.opening import open_data
@@ -15,11 +16,13 @@ from smidgen.core import settings
 from smidgen.core.errors import DataError, Problem
 from smidgen.core.machine import cores, default_preset
 from smidgen.core.plan import Plan
-from smidgen.core.screen import Screen, Silent
+from smidgen.core.screen import Screen, watching
 from smidgen.data.dataset import Dataset
 from smidgen.data.summary import Summary, summarize
 from smidgen.recipes.choice import resolve
 
+STOPPED = "stopped; nothing was written"
+"""What is said after Ctrl-C."""
 REFERENCE_CORES = 2
 """The seconds in the presets were measured on so many cores."""
 
@@ -45,6 +48,11 @@ class Inspected:
     lines: tuple[str, ...]
     command: str
     tagged: Mapping[str, tuple[int, ...]]
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What `--json` tells: all but the words for a screen."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "lines"} | {"next": self.next}
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -92,12 +100,12 @@ def inspect(
     Args:
         data: Folder with images and whatever labels there are; in Python also a Dataset.
         use: Which supervision `train` would use; all there is by default.
-        preset: small (two cores), base or large (GPU), demo, or paper.
+        preset: small (two cores), base or large (GPU), demo, paper, or a YAML file of your own.
         label_folder: Folder of labels to read instead of masks/, such as scribbles.
         val: Share of the groups that validate, where split.csv does not say.
         seed: Of the split that is drawn where there is no split.csv.
         full: Decode every file.
-        screen: Hears of the progress; silent by default.
+        screen: Hears of the progress; bars where somebody looks by default, smidgen.Silent() for none.
 
     Returns:
         What was found.
@@ -106,7 +114,7 @@ def inspect(
         DataError: There is no such folder, or no image in it.
     """
     opened = open_data(data, label_folder, val, seed)
-    with (screen or Silent()).step("look", len(opened.samples), 0, "images") as bar:
+    with watching(screen).step("look", len(opened.samples), 0, "images") as bar:
         summary = summarize(opened, full, progress=lambda done, of: bar.advance())
     usable = opened.using(use)
     try:

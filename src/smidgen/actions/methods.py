@@ -2,62 +2,82 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from smidgen.core import registry
 from smidgen.core.errors import SettingsError
-from smidgen.core.settings import Frozen
+from smidgen.core.machine import default_preset
+from smidgen.core.settings import Frozen, validated
+from smidgen.recipes.choice import checked_preset
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting of a method: name, default, kind, and meaning with unit and source."""
+    """One setting of a method.
+
+    Args:
+        name: Its name.
+        default: The paper's value.
+        preset: Its value in the preset.
+        kind: Its type.
+        help: What it means, with unit and source.
+    """
 
     name: str
     default: Any
+    preset: Any
     kind: str
     help: str
 
 
 @dataclass(frozen=True)
 class Listed:
-    """One method or part: stage (or kind of part), name, idea in one line with its source, settings."""
+    """One method or part.
+
+    Args:
+        stage: Stage, or kind of part.
+        name: Its name.
+        line: Its idea in one line, with its source.
+        settings: Where one was asked for.
+        preset: Name of the preset that `settings` speak of.
+    """
 
     stage: str
     name: str
     line: str
     settings: tuple[Setting, ...]
+    preset: str = ""
 
 
-def methods(name: str | None = None) -> tuple[Listed, ...]:
+def methods(name: str | None = None, *, preset: str | None = None) -> tuple[Listed, ...]:
     """List the methods, heads and losses.
 
     Args:
         name: Only this one, with its settings.
+        preset: Whose values to show beside the paper's: small, base, large, demo, or a YAML file of your own.
 
     Returns:
         One row each, by stage.
 
     Raises:
-        SettingsError: There is none of this name.
+        SettingsError: There is no such method, or no such preset.
     """
-    rows = [Listed(row.stage, row.name, row.line, _settings(registry.settings_of(row)) if name else ()) for row in registry.methods()]
+    classes = {(row.stage, row.name, row.line): registry.settings_of(row) for row in registry.methods()}
     for kind in ("head", "loss"):
-        rows += [
-            Listed(kind, part, registry.part_line(kind, part), _settings(registry.part_settings(kind, part)))
-            for part in registry.parts(kind)
-        ]
+        classes |= {(kind, part, registry.part_line(kind, part)): registry.part_settings(kind, part) for part in registry.parts(kind)}
     if name is None:
-        return tuple(rows)
-    found = tuple(row for row in rows if row.name == name)
+        return tuple(Listed(*about, ()) for about in classes)
+    found = {about: kind for about, kind in classes.items() if about[1] == name}
     if not found:
-        raise SettingsError(f"methods: nothing is called '{name}': {registry.nearest(name, (row.name for row in rows))}")
-    return found
+        raise SettingsError(f"methods: nothing is called '{name}': {registry.nearest(name, (about[1] for about in classes))}")
+    of = preset or default_preset()
+    said = checked_preset(of).get(name, {})
+    return tuple(Listed(*about, tuple(_settings(kind, validated(kind, said, name))), of) for about, kind in found.items())
 
 
-def _settings(kind: type[Frozen]) -> tuple[Setting, ...]:
-    return tuple(
-        Setting(name, field.default, str(field.annotation).removeprefix("<class '").removesuffix("'>"), field.description or "")
-        for name, field in kind.model_fields.items()
-    )
+def _settings(kind: type[Frozen], usual: Frozen) -> Iterator[Setting]:
+    for name, field in kind.model_fields.items():
+        type_ = str(field.annotation).removeprefix("<class '").removesuffix("'>")
+        yield Setting(name, field.default, getattr(usual, name), type_, field.description or "")

@@ -14,12 +14,14 @@ import numpy as np
 from smidgen.actions import models
 from smidgen.core.codec import write_atomically
 from smidgen.core.errors import ShapeError, UsageError
-from smidgen.core.screen import Screen, Silent
+from smidgen.core.screen import Screen, watching
 from smidgen.data.images import SUFFIXES, Broken, ImageFile, header
 from smidgen.data.layout import list_files
 from smidgen.products import masks
 
 TABLE = "predictions.csv"
+STOPPED = "stopped; the masks that are there are whole; the same command starts over"
+"""What is said after Ctrl-C."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,12 @@ class Predicted:
     masks: dict[str, str]
     confidence: dict[str, float]
     left_out: dict[str, str]
+
+    def _repr_html_(self) -> str:
+        """The least certain masks over their images, for notebooks."""
+        from smidgen.actions.shown import of_masks
+
+        return of_masks(self.folder, self.masks, self.confidence)
 
 
 def predict(
@@ -62,7 +70,7 @@ def predict(
         scales: Relative input sizes whose probabilities are averaged; by default as the run was scored.
         flip: Also average over the mirrored image, if the run was scored without.
         skip_broken: Leave out images that can't be read instead of stopping.
-        screen: Hears of the progress; silent by default.
+        screen: Hears of the progress; bars where somebody looks by default, smidgen.Silent() for none.
 
     Returns:
         Where everything is, and how sure the model was.
@@ -71,7 +79,7 @@ def predict(
         UsageError: No model, no images, two images with one mask name, masks that would take the place of images, or an image that
             can't be read.
     """
-    screen = screen or Silent()
+    screen = watching(screen)
     root = _image_folder(Path(images)) if isinstance(images, str | Path) and Path(images).is_dir() else None
     folder = Path(out) if out is not None else _default_folder(Path(run), root)
     files = _listed(images) if root is None else _below(root, folder)

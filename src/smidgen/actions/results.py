@@ -39,6 +39,18 @@ class TrainedRun:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
     @property
+    def figures(self) -> dict[str, Any]:
+        """What `--json` tells: where everything is, and the scores."""
+        model = self.folder / "model"
+        return {"run": self.folder, "report": self.report, "model": model if model.is_dir() else None, "scores": self.scores}
+
+    def _repr_html_(self) -> str:
+        """Score and twelve pictures, for notebooks."""
+        from smidgen.actions.shown import of_run
+
+        return of_run(self.folder, self.scores)
+
+    @property
     def report(self) -> Path:
         """The report, a self-contained page."""
         return self.folder / "report.html"

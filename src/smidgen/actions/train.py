@@ -7,34 +7,40 @@ import importlib
 import io
 import json
 import logging
+import time
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from smidgen.actions.choose import Chosen, Use, choose
+from smidgen.actions.minutes import PLANS, kept_plans, to_yaml, within_budget
 from smidgen.actions.opening import checked, open_data
 from smidgen.actions.results import TrainedRun
-from smidgen.core.codec import write_atomically
+from smidgen.actions.warming import warm_start
+from smidgen.core.codec import remove_leftovers_of_run, write_atomically
 from smidgen.core.conventions import INTERRUPTED
-from smidgen.core.errors import SettingsError, SmidgenError
+from smidgen.core.errors import SettingsError, SmidgenError, UsageError
 from smidgen.core.machine import cores, default_preset, versions
 from smidgen.core.plan import Plan
 from smidgen.core.registry import STAGES, nearest
-from smidgen.core.screen import Logged, Screen, Silent
-from smidgen.core.settings import Machine, overlay, validated
+from smidgen.core.screen import Logged, Screen, Silent, watching
+from smidgen.core.settings import Machine, is_file, overlay, validated
 from smidgen.core.settings import preset as preset_of
 from smidgen.data.dataset import Dataset
 from smidgen.parts.networks.settings import Encoder
-from smidgen.recipes.choice import Resolved, resolve
+from smidgen.recipes.choice import SUPPLIED, Resolved, resolve
 
 if TYPE_CHECKING:
     from smidgen.core.run import Run
+    from smidgen.products.warm import WarmStart
 
 LOG = logging.getLogger("smidgen")
+STOPPED = "stopped; the same command goes on where it stopped"
+"""What is said after Ctrl-C."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,8 @@ class Job:
         chosen: Recipe and reason.
         resolved: Its settings.
         words: The arguments of `train`, to say it again.
+        plans: What `run.yaml` is to say of time budgets, by what they are for.
+        warm: Networks to start from.
     """
 
     folder: Path
@@ -56,11 +64,19 @@ class Job:
     chosen: Chosen
     resolved: Resolved
     words: Mapping[str, Any]
+    plans: Mapping[str, Any] = field(default_factory=dict)
+    warm: WarmStart | None = None
 
-    def recipe(self, run: Any) -> Any:
-        """Run the recipe on a Run or a Plan."""
+    @property
+    def supplied(self) -> tuple[str, ...]:
+        """Needs that do not come from a stage."""
+        return (*SUPPLIED, *(("warm_from",) if self.warm is not None else ()))
+
+    def recipe(self, run: Any, data: Dataset | None = None) -> Any:
+        """Run the recipe on a Run or a Plan, with all its data or some of them."""
         name = self.resolved.recipe
-        return getattr(importlib.import_module(f"smidgen.recipes.{name}"), name)(run, self.data, self.resolved.choice)
+        made = getattr(importlib.import_module(f"smidgen.recipes.{name}"), name)
+        return made(run, self.data if data is None else data, self.resolved.choice)
 
 
 def train(
@@ -78,6 +94,9 @@ def train(
     loss: str | None = None,
     preset: str | None = None,
     until: str | None = None,
+    minutes: float | None = None,
+    warm_from: str | Path | None = None,
+    devices: int | None = None,
     labeled: str | None = None,
     label_folder: str | None = None,
     val: float = 0.2,
@@ -102,15 +121,18 @@ def train(
         segment: Method that trains the segmentation network.
         head: Head of the segmentation network.
         loss: Loss of the segmentation network; weighted sums such as 0.5*dice+ce.
-        preset: small (two cores), base or large (GPU), demo, or paper (no overlay).
+        preset: small (two cores), base or large (GPU), demo, paper (no overlay), or a YAML file of your own.
         until: Stop after this stage.
+        minutes: Shorten what is learned so that all of it takes so long on this machine; what you set yourself stays.
+        warm_from: Run whose networks to start from, when there are more labels or classes than it had.
+        devices: Processes on this machine, one a GPU or a share of the cores; the same as machine.devices.
         labeled: How many training images keep their masks: a number, or a share such as 10%; drawn by group with the seed.
         label_folder: Folder of labels to read instead of masks/, such as scribbles.
         val: Share of the groups that validate, where split.csv does not say; 0 = none.
         seed: All randomness derives from it.
         skip_broken: Leave out images with a problem instead of stopping.
         settings: Settings by method, as the words NAME.x would say them: {"advcam": {"steps": 8}, "machine": {"devices": 2}}.
-        screen: Hears of the progress; silent by default.
+        screen: Hears of the progress; bars where somebody looks by default, smidgen.Silent() for none.
 
     Returns:
         The run with its segmenter, scores and report.
@@ -121,18 +143,14 @@ def train(
         LockedError: Another command works on this run folder.
         TrainingError: Training can't go on.
     """
-    words = {name: value for name, value in locals().items() if name not in ("settings", "screen", "data", "out")}
-    words["preset"] = preset or default_preset()
-    if not isinstance(data, Dataset) and not Path(data).exists():
-        open_data(data)  # says so, before a run folder is made
-    if recipe is not None:
-        resolve(recipe, words["preset"], dict(settings or {}) | places_said(words))  # as above: wrong words leave nothing behind
+    words = {name: value for name, value in locals().items() if name not in ("settings", "screen", "data", "out", "devices")}
+    started = time.monotonic()
+    words["preset"] = preset_said(preset)
+    words["warm_from"] = None if warm_from is None else str(Path(warm_from).resolve())
     name = data.name if isinstance(data, Dataset) else Path(data).resolve().name
     folder = Path(out) if out is not None else Path("runs") / name
-    said = dict(settings or {})
-    devices = validated(Machine, said.get("machine", {}), "machine").devices
-    if isinstance(data, Dataset) and devices > 1:
-        raise SettingsError("machine.devices: arrays in memory train in one process: write them to a folder to use several")
+    said = overlay(settings or {}, {} if devices is None else {"machine": {"devices": devices}})
+    devices = _checked_words(data, words, said)
     from smidgen.core.processes import locked, must_supervise, place
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -142,19 +160,38 @@ def train(
         **words,
         "settings": said,
     }
-    watching = Logged(screen or Silent(), LOG)
     here = place()
+    watched = Logged(watching(screen) if here is None or here.rank == 0 else Silent(), LOG)
     with _LoggingTo(folder / "log.txt") if here is None or here.rank == 0 else nullcontext():
         if must_supervise(devices):
             return _supervised(folder, again, said)
         with locked(folder):
             try:
-                watching.say(_machine(again))
-                _work(prepared(data, folder, again, watching), watching)
+                watched.say(_machine(again))
+                _work(prepared(data, folder, again, watched), watched, started)
             except SmidgenError as error:
                 LOG.error("%s", error)
                 raise
     return TrainedRun(folder)
+
+
+def _checked_words(data: str | Path | Dataset, words: Mapping[str, Any], said: Mapping[str, Any]) -> int:
+    """What can be refused before a run folder is made, so that wrong words leave nothing behind; the number of processes.
+
+    Raises:
+        DataError: There is no such folder.
+        SettingsError: A word is not known, does not fit the recipe, or is impossible.
+    """
+    if not isinstance(data, Dataset) and not Path(data).exists():
+        open_data(data)
+    if words["recipe"] is not None:
+        resolve(words["recipe"], words["preset"], dict(said) | places_said(words))
+    if words["minutes"] is not None and words["minutes"] <= 0:
+        raise SettingsError(f"--minutes {words['minutes']:g}: expected a time above 0")
+    devices = validated(Machine, said.get("machine", {}), "machine").devices
+    if isinstance(data, Dataset) and devices > 1:
+        raise SettingsError("machine.devices: arrays in memory train in one process: write them to a folder to use several")
+    return devices
 
 
 def prepared(data: str | Path | Dataset, folder: Path, words: Mapping[str, Any], screen: Screen) -> Job:
@@ -173,7 +210,8 @@ def prepared(data: str | Path | Dataset, folder: Path, words: Mapping[str, Any],
         data = data.keeping(words["labeled"], words["seed"])
     chosen = choose(data, words["use"]) if words["recipe"] is None else Chosen(words["recipe"], "as you said")
     resolved = resolve(chosen.recipe, words["preset"], dict(words["settings"]) | places_said(words))
-    job = Job(folder, full, data, chosen, resolved, words)
+    warm = _warm(words["warm_from"], folder)
+    job = Job(folder, full, data, chosen, resolved, words, warm=warm)
     plan = planned(job)
     if words["until"] is not None and words["until"] not in [row.stage for row in plan.stages]:
         stages = [row.stage for row in plan.stages]
@@ -183,15 +221,36 @@ def prepared(data: str | Path | Dataset, folder: Path, words: Mapping[str, Any],
     screen.say(f"recipe    {chosen.recipe}: {chosen.why}")
     for note in (*full.notes, *chosen.notes):
         screen.say(f"note      {note}")
+    if warm is not None:
+        screen.say(f"warm      {', '.join(warm.networks)} of {words['warm_from']} to start from")
     return job
 
 
 def planned(job: Job) -> Plan:
     """The recipe's stages, with needs checked."""
-    plan = Plan()
+    plan = Plan(job.supplied)
     segmenter = job.recipe(plan)
     plan.stage("predict", job.resolved.choice.predict, job.full, segmenter=segmenter)
     return plan
+
+
+def _warm(run: str | None, folder: Path) -> WarmStart | None:
+    """Networks of an earlier run.
+
+    Raises:
+        UsageError: It has none, or it is the run that would be trained: then each end would be another start.
+    """
+    if run is None:
+        return None
+    if Path(run).resolve() in (folder.resolve(), (folder / "model").resolve()):
+        raise UsageError(f"--warm-from {run}: that is the run to be trained: choose another --out")
+    return warm_start(Path(run))
+
+
+def preset_said(preset: str | None) -> str:
+    """The preset that is meant: the machine's usual one where nobody says; a file by its whole path, for `again`."""
+    name = preset or default_preset()
+    return str(Path(name).resolve()) if is_file(name) else name
 
 
 def _stages_until(job: Job) -> int | None:
@@ -222,34 +281,43 @@ def _supervised(folder: Path, words: Mapping[str, Any], said: Mapping[str, Any])
     return TrainedRun(folder)
 
 
-def _work(job: Job, screen: Screen) -> None:
+def _work(job: Job, screen: Screen, started: float) -> None:
     from smidgen.actions.finishing import finish
     from smidgen.core.processes import join, leave
     from smidgen.core.run import Reached, Run
     from smidgen.core.stopping import polite
     from smidgen.recipes.supplies import supplies
 
-    fabric = join(job.resolved.machine)
+    fabric, until = join(job.resolved.machine), _stages_until(job)
     supplied = supplies(job.resolved, job.data)
     if (encoder := supplied["encoder"]).in_channels != 3:
         screen.say(f"note      {encoder.origin}")
-    run = Run(
-        job.folder,
-        fabric,
-        job.resolved.methods,
-        supplied,
-        seed=job.resolved.seed,
-        workers=job.resolved.machine.workers,
-        screen=screen,
-        until=_stages_until(job),
-    )
-    _write_down(job, run)
+    if job.warm is not None:
+        supplied["warm_from"] = job.warm
     with polite():
+        budget = within_budget(job, fabric, supplied, until, screen, started)
+        job, machine = budget.job, job.resolved.machine
+        run = Run(
+            job.folder,
+            fabric,
+            job.resolved.methods,
+            supplied,
+            seed=job.resolved.seed,
+            workers=machine.workers,
+            start_method=machine.start_method,
+            screen=screen,
+            until=until,
+        )
+        run.checkpoint_seconds = machine.checkpoint_seconds
+        _write_down(job, run)
         try:
-            segmenter = job.recipe(run)
+            segmenter = job.recipe(budget.of(run, lambda: _write_down(budget.job, run)))
         except Reached:
             segmenter = None
-        finish(job, run, segmenter)
+        finish(budget.job, run, segmenter)
+        _write_down(budget.job, run)
+        if fabric.global_rank == 0:
+            remove_leftovers_of_run(job.folder)
     leave(fabric)
 
 
@@ -283,13 +351,17 @@ def _write_down(job: Job, run: Run) -> None:
         "threads": torch.get_num_threads(),
         "processes": run.fabric.world_size,
         "command": dict(job.words),
+        "classes": job.data.classes.names,
+        "background": job.data.classes.background,
     }
+    known = {"keys": [one.folder.name for one in run.finished]} if run.finished else {}
+    known |= {PLANS: plans} if (plans := kept_plans(job.folder) | dict(job.plans)) else {}
     split = io.StringIO(newline="")
     csv.writer(split, lineterminator="\n").writerows(
         [("filename", "split"), *((id, one.split) for id, one in sorted(job.full.samples.items()))]
     )
     texts = {
-        "run.yaml": job.resolved.to_yaml(),
+        "run.yaml": to_yaml(job.resolved, known),
         "run.json": json.dumps(facts, indent=1, default=str),
         "split.csv": split.getvalue(),
         "again.yaml": yaml.safe_dump(json.loads(json.dumps(dict(job.words), default=str))),
@@ -306,6 +378,7 @@ class _LoggingTo:
 
     def __enter__(self) -> None:
         self.handler = logging.FileHandler(self.path, encoding="utf-8")
+        self.handler.handleError = lambda record: None  # on a full disk each line would print a traceback; the work says it once
         self.handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
         LOG.addHandler(self.handler)
         LOG.setLevel(logging.INFO)

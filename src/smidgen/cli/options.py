@@ -16,10 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from smidgen.core import registry
 from smidgen.core.errors import UsageError
 from smidgen.core.machine import default_preset
-from smidgen.core.settings import Frozen, Machine, preset, validated
+from smidgen.core.settings import Frozen, Machine, preset, presets, validated
 from smidgen.parts.networks.settings import Encoder
 from smidgen.recipes.choice import PARTS, Choice, chosen, recipes, split
 
+AS_JSON = "as_json"
+JSON_HELP = "Print the result as one JSON document, an error as well; progress goes to the standard error."
 NOT_WORDS = ("screen", "settings")
 """Parameters of actions that a person does not type."""
 PATHS = tuple[Path, ...]
@@ -52,12 +54,13 @@ def parse(action: Callable[..., Any], prog: str, words: Sequence[str]) -> dict[s
         SettingsError: A method or preset is not known.
     """
     overlaid = preset(dict(_pairs(words)).get("preset", default_preset()))
-    fields = _parameters(action, overlaid)
+    fields = parameters(action, overlaid)
     groups = _groups(words, overlaid) if "settings" in inspect.signature(action).parameters else {}
     fields |= {name: (type(one), Field(default=one, description=inspect.getdoc(type(one)))) for name, one in groups.items()}
     model = create_model("Words", __base__=Words, **fields)
     markers = (tyro.conf.PositionalMetavarFromFieldName,)
     parsed = tyro.cli(model, prog=prog, description=description(action), args=list(words), config=markers)
+    fields.pop(AS_JSON)  # no matter of the action
     values = {name: getattr(parsed, name) for name in fields}
     for name, (hint, _) in fields.items():
         if typing.get_args(hint)[:1] == (PATHS,):
@@ -66,7 +69,16 @@ def parse(action: Callable[..., Any], prog: str, words: Sequence[str]) -> dict[s
     return values | ({"settings": {name: one for name, one in said.items() if one}} if groups else {})
 
 
-def _parameters(action: Callable[..., Any], overlaid: Mapping[str, Any]) -> dict[str, Any]:
+def parameters(action: Callable[..., Any], overlaid: Mapping[str, Any]) -> dict[str, Any]:
+    """What can be said to an action, without settings.
+
+    Args:
+        action: What is called.
+        overlaid: The preset, for the help.
+
+    Returns:
+        Name -> type for tyro, and field with help and default.
+    """
     hints = typing.get_type_hints(action)
     help = {one.arg_name: one.description or "" for one in docstring_parser.parse(inspect.getdoc(action) or "").params}
     fields = {}
@@ -87,7 +99,8 @@ def _parameters(action: Callable[..., Any], overlaid: Mapping[str, Any]) -> dict
         if parameter.default is not inspect.Parameter.empty:
             text = Field(default=parameter.default, description=help.get(name, ""))
         fields[name] = (hint, text)
-    return fields
+    flag = Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(name="json")]  # pydantic's models have something called json
+    return fields | {AS_JSON: (flag, Field(default=False, description=JSON_HELP))}
 
 
 def _typed(hint: Any) -> Any:
@@ -130,14 +143,20 @@ def _is_union(hint: Any) -> bool:
 
 def _possible(name: str, overlaid: Mapping[str, Any]) -> str:
     """What can be said for an option, where there is a list of it, and what is taken where nothing is said."""
-    rows = registry.methods()
-    lists = {"recipe": recipes(), "until": dict.fromkeys(row.stage for row in rows), **{kind: registry.parts(kind) for kind in PARTS}}
-    known = ", ".join(lists.get(name, [row.name for row in rows if row.stage == name]))
+    listed = "" if name == "preset" else ", ".join(known(name))
     choice = Choice(**{place: overlaid[place] for place in Choice.model_fields if place in overlaid})
     usual = choice.model_dump() | {"preset": default_preset()}
     value = usual.get(name, "")
     default = f"default: {value if isinstance(value, str) else '+'.join(value)}" if value else ""
-    return f"({'; '.join(filter(None, (known, default)))})" if known or default else ""
+    return f"({'; '.join(filter(None, (listed, default)))})" if listed or default else ""
+
+
+def known(name: str) -> tuple[str, ...]:
+    """The words that there are for an option; none: anything can be said."""
+    rows = registry.methods()
+    lists = {"recipe": recipes(), "until": dict.fromkeys(row.stage for row in rows), "preset": presets()}
+    lists |= {kind: registry.parts(kind) for kind in PARTS}
+    return tuple(lists.get(name, [row.name for row in rows if row.stage == name]))
 
 
 def _groups(words: Sequence[str], values: Mapping[str, Any]) -> dict[str, Frozen]:

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import singledispatch
-from typing import Any
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from smidgen.actions.evaluate import Evaluated
-from smidgen.actions.inspect import Inspected
-from smidgen.actions.methods import Listed
-from smidgen.actions.predict import Predicted
-from smidgen.actions.results import TrainedRun
+if TYPE_CHECKING:
+    from smidgen.actions.convert import Converted
+    from smidgen.actions.evaluate import Evaluated
+    from smidgen.actions.inspect import Inspected
+    from smidgen.actions.methods import Listed
+    from smidgen.actions.predict import Predicted
+    from smidgen.actions.results import TrainedRun
 
 WORST = 8
 """Images listed by name."""
 
 
-@singledispatch
-def show(result: Any, console: Console) -> None:
-    """Print a result."""
-    console.print(result)
-
-
-@show.register
-def _(result: TrainedRun, console: Console) -> None:
+def _trained(result: TrainedRun, console: Console) -> None:
     scores = result.scores.get("val")
     if scores:
         console.print(f"result    val mIoU {100 * scores['miou']:.1f}, the mean over {scores['miou_is_mean_of']}", markup=False)
@@ -40,8 +35,7 @@ def _(result: TrainedRun, console: Console) -> None:
         )
 
 
-@show.register
-def _(result: Evaluated, console: Console) -> None:
+def _evaluated(result: Evaluated, console: Console) -> None:
     facts = result.facts
     console.print(f"mIoU {100 * facts['miou']:.2f}, the mean over {facts['miou_is_mean_of']}; {facts['images']} images", markup=False)
     console.print(f"pixel accuracy {100 * facts['pixel_accuracy']:.2f}", markup=False)
@@ -66,8 +60,7 @@ def _class_table(facts: Mapping[str, Any]) -> Table:
     return table
 
 
-@show.register
-def _(result: Predicted, console: Console) -> None:
+def _predicted(result: Predicted, console: Console) -> None:
     console.print(f"masks     {len(result.masks)} in {result.folder}", markup=False, soft_wrap=True)
     for image, reason in result.left_out.items():
         console.print(f"left out  {image}: {reason}", markup=False, soft_wrap=True)
@@ -79,9 +72,8 @@ def _(result: Predicted, console: Console) -> None:
         console.print(f"          {confidence:.2f}  {image}", markup=False, soft_wrap=True)
 
 
-@show.register
-def _(result: tuple, console: Console) -> None:
-    rows: tuple[Listed, ...] = result
+def _listed(result: tuple[Listed, ...], console: Console) -> None:
+    rows = result
     if len(rows) == 1 and rows[0].settings:
         _show_settings(rows[0], console)
         return
@@ -94,14 +86,14 @@ def _(result: tuple, console: Console) -> None:
 
 def _show_settings(row: Listed, console: Console) -> None:
     console.print(f"{row.stage} {row.name}: {row.line}", markup=False)
-    table = Table("setting", "default", "meaning", box=None, pad_edge=False)
+    table = Table("setting", "paper", Path(row.preset).stem, "meaning", box=None, pad_edge=False)
     for setting in row.settings:
-        table.add_row(f"--{row.name}.{setting.name.replace('_', '-')}", str(setting.default), setting.help)
+        usual = f"[bold]{setting.preset}[/bold]" if setting.preset != setting.default else "="
+        table.add_row(f"--{row.name}.{setting.name.replace('_', '-')}", str(setting.default), usual, setting.help)
     console.print(table)
 
 
-@show.register
-def _(result: Inspected, console: Console) -> None:
+def _inspected(result: Inspected, console: Console) -> None:
     for line in result.lines:
         console.print(line, markup=False, soft_wrap=True)
     if result.classes:
@@ -114,3 +106,29 @@ def _(result: Inspected, console: Console) -> None:
         console.print(f"fix       {problem}", markup=False, soft_wrap=True)
     if result.next:
         console.print(f"next      {result.next}", markup=False, soft_wrap=True)
+
+
+def _converted(result: Converted, console: Console) -> None:
+    for text in result.lost:
+        console.print(f"mind      {text}", markup=False, soft_wrap=True)
+    console.print(f"{result.form:9} {result.images} images in {result.folder}", markup=False, soft_wrap=True)
+
+
+SHOWN: Mapping[str, Callable[[Any, Console], None]] = {
+    "TrainedRun": _trained,
+    "Evaluated": _evaluated,
+    "Predicted": _predicted,
+    "tuple": _listed,
+    "Inspected": _inspected,
+    "Converted": _converted,
+}
+"""By name of the class: to know the classes themselves costs half a second of imports, which `smidgen methods` has no need of."""
+
+
+def show(result: Any, console: Console) -> None:
+    """Print what an action gives back."""
+    shown = SHOWN.get(type(result).__name__)
+    if shown is None:
+        console.print(result)
+    else:
+        shown(result, console)

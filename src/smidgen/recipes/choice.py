@@ -13,7 +13,7 @@ import yaml
 
 from smidgen.core import registry
 from smidgen.core.errors import SettingsError
-from smidgen.core.settings import Frozen, Machine, overlay, preset, validated
+from smidgen.core.settings import Frozen, Machine, is_file, overlay, preset, validated
 from smidgen.parts.losses.expression import parse
 from smidgen.parts.networks import settings as networks
 
@@ -33,6 +33,8 @@ class Choice(Frozen):
     """Refiners of the heatmaps, in order; joined with + on the command line; none = leave them as they are."""
     label: str = "argmax"
     """From heatmaps to one class per pixel."""
+    check: str = "deletion"
+    """How labels are checked where there are no masks."""
     segment: str = "supervised"
     """Training of the segmentation network."""
     predict: str = "windows"
@@ -44,6 +46,8 @@ class Choice(Frozen):
 
 
 PARTS = ("head", "loss")
+COSTS = "seconds_per_image"
+"""What a preset says of its own speed, for `inspect`."""
 SUPPLIED = ("encoder", *PARTS)
 """Needs that come from the settings: factories, not products."""
 
@@ -139,7 +143,7 @@ def resolve(recipe: str, preset_name: str, words: Mapping[str, Any]) -> Resolved
         SettingsError: An unknown name, an impossible value, or settings of something that the recipe does not use.
     """
     said = {name: value for name, value in words.items() if value is not None}
-    values = overlay(preset(preset_name), said)
+    values = overlay(checked_preset(preset_name), said)
     slots = {name: split(values[name]) if name == "refine" else values[name] for name in Choice.model_fields if name in values}
     choice = validated(Choice, slots, "recipe")
     classes = chosen(choice, recipe)
@@ -158,6 +162,32 @@ def resolve(recipe: str, preset_name: str, words: Mapping[str, Any]) -> Resolved
         machine=validated(Machine, values.get("machine", {}), "machine"),
         seed=int(values.get("seed", 0)),
     )
+
+
+def checked_preset(name: str) -> dict[str, Any]:
+    """What a preset says, with a user's own file checked as closely as words are: each name, each value.
+
+    Raises:
+        SettingsError: No such preset, an unknown name, or an impossible value.
+    """
+    values = preset(name)
+    if not is_file(name):
+        return values  # the tests have looked at it
+    classes: dict[str, type[Frozen]] = {row.name: registry.settings_of(row) for row in registry.methods()}
+    for kind in PARTS:
+        classes |= {part: registry.part_settings(kind, part) for part in registry.parts(kind)}  # pyright: ignore[reportArgumentType]
+    classes |= {"encoder": networks.Encoder, "machine": Machine}
+    plain = {*Choice.model_fields, "seed", COSTS}
+    for group, said in values.items():
+        if group not in classes and group not in plain:
+            raise SettingsError(f"--preset {name}: {group}: nothing has this name: {registry.nearest(group, [*classes, *plain])}")
+        if group in classes and not isinstance(said, Mapping):
+            raise SettingsError(f"--preset {name}: {group}: expected settings ({group}: {{…: …}}), found {said!r}")
+        if group in classes:
+            validated(classes[group], said, f"--preset {name}: {group}")
+    slots = {place: split(values[place]) if place == "refine" else values[place] for place in Choice.model_fields if place in values}
+    validated(Choice, slots, f"--preset {name}")
+    return values
 
 
 def split(refine: Any) -> tuple[str, ...]:

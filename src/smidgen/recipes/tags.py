@@ -1,4 +1,4 @@
-"""Image tags in, a segmentation model out: classify, localize, refine, label, segment."""
+"""Image tags in, a segmentation model out: classify, localize, refine, label, check, segment."""
 
 from __future__ import annotations
 
@@ -28,4 +28,5 @@ def tags(run: Any, data: Dataset, choice: Choice) -> Any:
         fit_segmenter = Fitter(run, data, choice.segment)
         heatmaps = run.stage("refine", refiner, data, heatmaps=heatmaps, classifier=classifier, fit_segmenter=fit_segmenter)
     labels = run.stage("label", choice.label, data, heatmaps=heatmaps)
+    run.stage("check", choice.check, data, classifier=classifier, labels=labels)
     return run.stage("segment", choice.segment, data, labels=labels)

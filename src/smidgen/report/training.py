@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from smidgen.core.codec import write_atomically
-from smidgen.parts.metrics.confusion import uncertainty
+from smidgen.parts.metrics import bootstrap
 from smidgen.parts.metrics.ranking import TagRanking
 from smidgen.products.colors import PALETTE
 from smidgen.products.sample import Classes
@@ -161,7 +161,10 @@ def _spread(row: ScoreRow) -> str:
     holding = np.count_nonzero([counts.sum(axis=1) for counts in images], axis=0)
     if holding[row.confusion.truth > 0].min(initial=FEW) < FEW:
         return ""
-    return f"± {percent(uncertainty(images))} (95 %, {len(images)} images)"
+    counts = np.stack(images)
+    no_borders = np.zeros((0, counts.shape[1], 4), np.int64)
+    found = bootstrap.of_counts(counts, no_borders, row.confusion.background).get("miou")
+    return f"{found} (95 %, {len(images)} images)" if found else ""
 
 
 def _drawn(report: TrainingReport) -> set[int]:

@@ -1,0 +1,75 @@
+"""What actions give back, as pages for a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from smidgen.core.codec import write_atomically
+from smidgen.data.images import ImageFile, header
+from smidgen.products import pictures
+from smidgen.products.masks import read_mask
+from smidgen.report.content import arrange
+
+SHEET = "pictures.html"
+"""Twelve pictures of a run, beside its report."""
+SHOWN = 12
+
+
+def write_sheet(
+    folder: Path, samples: Mapping[str, Any], predictions: Mapping[str, Any], scores: Mapping[str, float], background: Any
+) -> None:
+    """Keep twelve predictions of a run as a page: the best, the middle, the worst.
+
+    Args:
+        folder: RUN.
+        samples: Image id -> sample.
+        predictions: Image id -> what was predicted, with a `label`.
+        scores: Image id -> mIoU or confidence.
+        background: Label value that stays uncolored.
+    """
+
+    def drawn() -> Iterator[tuple[np.ndarray, str]]:
+        for group, ids in arrange(scores, each=SHOWN // 3).items():
+            for id in ids:
+                picture = pictures.laid_over(samples[id].image(), predictions[id].label, background)
+                yield picture, f"{id}  {100 * scores[id]:.0f} {group}".rstrip()
+
+    page = pictures.gallery("", drawn())
+    write_atomically(folder / SHEET, lambda part: part.write_text(page, encoding="utf-8"))
+
+
+def of_run(folder: Path, scores: Mapping[str, Any]) -> str:
+    """A run: its score, its pictures, and where the rest is."""
+    path, val = folder / SHEET, scores.get("val")
+    lines, figures = [f"report: {folder / 'report.html'}"], ""
+    if val:
+        lines.insert(0, f"val mIoU {100 * val['miou']:.1f}, the mean over {val['miou_is_mean_of']}")
+        rows = [(name, "n/a" if one is None else f"{100 * one:.1f}") for name, one in val["iou"].items()]
+        figures = pictures.table(("class", "IoU"), rows)
+    return pictures.gallery(f"run {folder}", (), lines) + figures + (path.read_text(encoding="utf-8") if path.is_file() else "")
+
+
+def of_masks(folder: Path, masks: Mapping[str, str], confidence: Mapping[str, float]) -> str:
+    """Masks that were predicted: the least certain ones over their images.
+
+    Args:
+        folder: Where they are.
+        masks: Image -> mask.
+        confidence: Image -> mean probability of the predicted classes.
+    """
+    unsure = sorted(masks, key=lambda image: (confidence.get(image, 0.0), image))[:SHOWN]
+    lines = [f"{len(masks)} masks in {folder}; the least certain first:"] if masks else [f"no masks in {folder}"]
+    return pictures.gallery("predicted", _masks(unsure, masks, confidence), lines)
+
+
+def _masks(images: Iterable[str], masks: Mapping[str, str], confidence: Mapping[str, float]) -> Iterator[tuple[np.ndarray, str]]:
+    for image in images:
+        if not (Path(image).is_file() and Path(masks[image]).is_file()):
+            continue  # moved since
+        seen = ImageFile(image, channels=header(image).channels).read()
+        sure = f"  {100 * confidence[image]:.0f} % sure" if image in confidence else ""
+        yield pictures.laid_over(seen, read_mask(Path(masks[image]))), f"{Path(image).name}{sure}"
