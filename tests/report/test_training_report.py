@@ -9,6 +9,7 @@ import pytest
 
 from smidgen.core.errors import Problem
 from smidgen.core.settings import Frozen
+from smidgen.parts.metrics.bootstrap import Interval
 from smidgen.parts.metrics.confusion import Confusion, count
 from smidgen.parts.metrics.ranking import rank, tag_table
 from smidgen.products.heatmaps import Heatmaps
@@ -29,6 +30,7 @@ from smidgen.report.content import (
     differences,
     rows_of,
 )
+from smidgen.report.evidence import DeletionTest, Hidden
 from smidgen.report.training import TrainingReport, html, verdict, write_report
 
 EVIL = "<script>alert('x')</script>"
@@ -273,3 +275,23 @@ def test_durations_in_words(seconds, words):
 def test_sizes_and_shares_in_words():
     assert [blocks.size(n) for n in (12, 1_500, 412_300_000, 2_000_000_000)] == ["12 bytes", "1.5 kB", "412 MB", "2.0 GB"]
     assert [blocks.share(v) for v in (None, 0.0, 0.0001, 0.5, float("nan"))] == ["–", "0.0", "<0.1", "50.0", "n/a"]
+
+
+def with_deletion(difference):
+    """A deletion test and one example of it."""
+    image = np.full((3, 8, 8), 0.5, np.float32)
+    test = DeletionTest(20, 23, 0.31, 0.04, 0.9, difference, {EVIL: (23, 0.31, 0.04)}, 2)
+    return {"deletion": test, "hidden": (Hidden("a", EVIL, image, image, image, 0.9, 0.2, 0.85),)}
+
+
+def test_the_deletion_test_is_told_and_shown_where_there_are_no_masks():
+    page = Page(html(TrainingReport("x", CLASSES, **with_deletion(Interval(0.2, 0.35, 20)))))
+    text = " ".join(page.words)
+    assert "31.0" in text and "4.0" in text and "20.0 to 35.0" in text and "90.0 % of 20 training images" in text
+    assert "Not tried: 2 tags" in text
+    assert [attrs["alt"] for tag, attrs in page.seen if tag == "img"] == ["a: as it is", "a: found region hidden", "a: elsewhere"]
+    assert "wrong places" not in text
+
+
+def test_regions_that_cost_no_more_than_others_are_to_be_distrusted():
+    assert "wrong places" in " ".join(Page(html(TrainingReport("x", CLASSES, **with_deletion(Interval(-0.02, 0.05, 20))))).words)

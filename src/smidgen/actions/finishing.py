@@ -19,6 +19,7 @@ from smidgen.core.run import Run
 from smidgen.data.dataset import Dataset
 from smidgen.parts.metrics.ranking import TagRanking, rank, tag_table
 from smidgen.products.segmenter import Segmenter
+from smidgen.report.evidence import summed
 
 LOOKED_AT = 120
 """Training images that are predicted for pictures, agreement and the list of the least certain ones."""
@@ -68,7 +69,9 @@ def _outcome(job: Job, run: Run, val: Dataset, looked: Dataset, predictions: Map
     if labels is not None and (one := score(job.full.only("train"), labels)):
         scored["train_pseudo_masks"] = one
     ranking = _ranking(val, products["classify"]) if "classify" in products else None
-    return Outcome(val, looked, predictions, products.get("localize"), products.get("refine"), labels, scored, ranking)
+    deletions = products.get("check") or {}
+    tested = summed(deletions, job.full) if deletions else None
+    return Outcome(val, looked, predictions, products.get("localize"), products.get("refine"), labels, scored, ranking, tested, deletions)
 
 
 def _ranking(val: Dataset, classifier: Any) -> TagRanking | None:
@@ -86,6 +89,8 @@ def _write_scores(job: Job, outcome: Outcome) -> None:
         ranking = outcome.ranking
         values = {name: None if np.isnan(value) else float(value) for name, value in zip(ranking.names, ranking.ap, strict=True)}
         found["tags"] = {"map": None if np.isnan(ranking.mean) else ranking.mean, "ap": values}
+    if outcome.deletion is not None:
+        found["deletion"] = outcome.deletion.record()
     write_atomically(job.folder / "scores.json", lambda part: part.write_text(json.dumps(found, indent=1), encoding="utf-8"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from smidgen.core import registry
 from smidgen.core.machine import cores, versions
 from smidgen.data.dataset import Dataset
 from smidgen.data.summary import summarize
+from smidgen.parts.imaging.hiding import hidden
 from smidgen.parts.metrics.confusion import Confusion
 from smidgen.parts.metrics.ranking import TagRanking
 from smidgen.report.content import (
@@ -34,6 +35,7 @@ from smidgen.report.content import (
     differences,
     rows_of,
 )
+from smidgen.report.evidence import DeletionTest, Hidden
 from smidgen.report.training import TrainingReport, write_report
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ SHOWN_TRAIN = 6
 """Training images whose way from tag to mask is shown."""
 SHOWN_VAL = 6
 """Validation images in each group: best, median, worst."""
+SHOWN_HIDDEN = 3
+"""Examples of the deletion test."""
 UNSURE = 10
 USED = {"tags": "image tags only", "masks": "masks", "sparse": "scribbles and points"}
 
@@ -61,6 +65,8 @@ class Outcome:
         labels: Pseudo-masks of train.
         scored: What could be scored against masks, by name.
         ranking: Image-level average precision on val.
+        deletion: The deletion test, summed over images.
+        deletions: The same, image by image.
     """
 
     val: Dataset
@@ -71,6 +77,8 @@ class Outcome:
     labels: Mapping[str, Any] | None
     scored: Mapping[str, Scored]
     ranking: TagRanking | None
+    deletion: DeletionTest | None = None
+    deletions: Mapping[str, Any] = field(default_factory=dict)
 
 
 def report(job: Job, run: Run, outcome: Outcome) -> None:
@@ -89,6 +97,8 @@ def report(job: Job, run: Run, outcome: Outcome) -> None:
             scores=tuple(_score_rows(outcome)) if "val" in outcome.scored else (),
             ranking=outcome.ranking,
             agreements=tuple(_agreements(job, outcome)),
+            deletion=outcome.deletion,
+            hidden=tuple(_hidden(job, run, outcome)),
             notes=job.chosen.notes,
             uncertain=tuple(_uncertain(outcome, confidence)),
             next_steps=_next(job, outcome),
@@ -216,6 +226,31 @@ def _agreements(job: Job, outcome: Outcome) -> Iterator[Agreement]:
         confusion.add(outcome.labels[id].label, predicted[id].label)
     if both:
         yield Agreement(f"pseudo-masks and predictions, {len(both)} training images", confusion)
+
+
+def _hidden(job: Job, run: Run, outcome: Outcome) -> Iterator[Hidden]:
+    """Images of the deletion test, the first class of each: what the classifier saw."""
+    hide: Any = next((getattr(one.settings, "hide", "surroundings") for one in run.finished if one.stage == "check"), "surroundings")
+    tried = [id for id in outcome.deletions if outcome.deletions[id].ids]
+    for id in tried[:SHOWN_HIDDEN]:
+        one = outcome.deletions[id]
+        image = _at(job.full.samples[id].image(), one.found.shape[1:])
+        yield Hidden(
+            id=id,
+            name=job.full.classes.names[one.ids[0]],
+            image=image,
+            found=hidden(image, one.found[0], hide),
+            elsewhere=hidden(image, one.elsewhere[0], hide),
+            before=float(one.before[0]),
+            after=float(one.without_found[0]),
+            after_random=float(one.without_random[0, 0]),
+        )
+
+
+def _at(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """The image at another size: every place's nearest pixel."""
+    rows, columns = (((np.arange(new) + 0.5) * old / new).astype(int) for old, new in zip(image.shape[1:], size, strict=True))
+    return image[:, rows[:, None], columns]
 
 
 def _uncertain(outcome: Outcome, confidence: Mapping[str, float]) -> Iterator[Uncertain]:

@@ -20,6 +20,7 @@ from smidgen.products.colors import PALETTE
 from smidgen.products.sample import Classes
 from smidgen.report import blocks, failures, pictures
 from smidgen.report.content import BY_CONFIDENCE, BY_SCORE, Agreement, Curve, DataCard, Picture, ScoreRow, StageCard, Uncertain
+from smidgen.report.evidence import DeletionTest, Hidden
 from smidgen.report.failures import percent
 
 THUMBNAIL = 200
@@ -45,6 +46,8 @@ class TrainingReport:
         scores: What was scored against masks; the first is the model on val and makes the headline. () = there were no masks.
         ranking: Image-level average precision of the classifier on val.
         agreements: How far stages say the same.
+        deletion: The deletion test: whether hiding what was found costs the tag more than hiding the same area elsewhere.
+        hidden: Examples of it.
         notes: Further things to distrust, a sentence each.
         uncertain: Images of which the model is least sure, least sure first.
         next_steps: What to do next, a line each; `words` between backticks are set as code.
@@ -65,6 +68,8 @@ class TrainingReport:
     scores: tuple[ScoreRow, ...] = ()
     ranking: TagRanking | None = None
     agreements: tuple[Agreement, ...] = ()
+    deletion: DeletionTest | None = None
+    hidden: tuple[Hidden, ...] = ()
     notes: tuple[str, ...] = ()
     uncertain: tuple[Uncertain, ...] = ()
     next_steps: tuple[str, ...] = ()
@@ -111,6 +116,7 @@ def html(report: TrainingReport, colors: UInt8[np.ndarray, "256 3"] = PALETTE) -
         notes=_notes(report),
         tag_rows=_tag_rows(report.ranking),
         thumbnails=[_thumbnail(one, colors, background) for one in report.uncertain],
+        hidden=[_shown(one) for one in report.hidden],
         seconds=[stage.seconds for stage in report.stages if stage.seconds is not None],
     )
 
@@ -196,6 +202,9 @@ def _notes(report: TrainingReport) -> list[failures.Note]:
         undefined = report.ranking.undefined
         text = f"No val image holds {failures.listed(undefined)}: no average precision for {failures.them(undefined)}."
         found.append(failures.Note("note", text))
+    if report.deletion is not None and report.deletion.difference is not None and report.deletion.difference.low <= 0:
+        text = "Hiding what was found costs the tags no more than hiding the same area elsewhere: the pseudo-masks may lie in wrong places."
+        found.append(failures.Note("warning", text))
     found.extend(failures.Note("note", text) for text in report.notes)
     return sorted(found, key=lambda note: note.kind != "warning")
 
@@ -208,6 +217,17 @@ def _tag_rows(ranking: TagRanking | None) -> list[dict[str, Any]]:
         {"name": name, "ap": float(ap), "positives": int(positives), "chance": float(positives / known) if known else float("nan")}
         for name, ap, positives, known in table
     ]
+
+
+def _shown(one: Hidden) -> dict[str, Any]:
+    """Three pictures of the deletion test with the tag's probability under each."""
+    versions = (
+        ("as it is", one.image, one.before),
+        ("found region hidden", one.found, one.after),
+        ("elsewhere", one.elsewhere, one.after_random),
+    )
+    drawn = [{"title": title, "image": pictures.picture(image, THUMBNAIL), "prob": prob} for title, image, prob in versions]
+    return {"id": one.id, "name": one.name, "versions": drawn}
 
 
 def _thumbnail(one: Uncertain, colors: UInt8[np.ndarray, "256 3"], background: int | None) -> dict[str, Any]:
