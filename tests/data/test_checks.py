@@ -73,7 +73,7 @@ def test_bytes_behind_the_end_marker_are_no_problem(folder):
 def test_nan_is_a_problem_with_file_and_remedy(folder):
     folder.image("images/a.tif", np.array([[0, np.nan]], np.float32))
     (problem,) = verify(Dataset.open(folder.path))
-    assert str(problem) == "images/a.tif: 1 of 2 values are NaN or infinite: fill the holes with a number, or leave the image out"
+    assert str(problem).startswith("images/a.tif: 1 of 2 values are NaN or infinite: fill the holes with a number, or write `nodata: nan`")
 
 
 def test_what_is_out_of_reach_is_not_read(broken):

@@ -9,7 +9,7 @@ import numpy as np
 
 from smidgen.core.errors import DataError, Problem
 from smidgen.data.contents import Contents
-from smidgen.data.images import WHOLE_RANGE, Broken, ImageArray, value_range_of
+from smidgen.data.images import Broken, ImageArray, value_range_of
 from smidgen.data.labels import LabelArray, histogram, labeled_share, packed, values_of
 from smidgen.data.layout import nearest
 from smidgen.data.tables import SPLITS
@@ -50,8 +50,8 @@ def from_arrays(
     stored = {id: packed(label) for id, label in labels.items()}
     named = Classes(tuple(classes), background) if classes is not None else _classes(marked, stored, background)
     values = values_of([histogram(one) for one in stored.values()], len(named) == 2 and named.background == 0)
-    floats = [image for image in pictures.values() if np.issubdtype(image.dtype, np.floating)]
-    value_range = value_range_of(floats) if floats else WHOLE_RANGE
+    learned = [image for id, image in pictures.items() if parts.get(id, "train") == "train"]
+    value_range = value_range_of(learned or pictures.values())
     channels = max(_channels(image) for image in pictures.values())
     sparse = bool(stored) and float(np.median([labeled_share(histogram(one), values) for one in stored.values()])) < SPARSE
     group = _by_id(groups, ids, "groups")

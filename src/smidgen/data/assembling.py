@@ -13,9 +13,10 @@ from smidgen.core.errors import DataError, Problem
 from smidgen.data.arrays import SPARSE
 from smidgen.data.contents import Contents
 from smidgen.data.folder import MASKS_SEEN, Found, headers_of, pixel_formats
-from smidgen.data.images import WHOLE_RANGE, Broken, Header, ImageFile
+from smidgen.data.images import Broken, Header, ImageFile
 from smidgen.data.layout import Listing
 from smidgen.data.mapped import ChannelFiles
+from smidgen.data.ranges import ranged
 from smidgen.data.splits import draw, shuffled
 from smidgen.products.sample import IGNORED, Classes, Sample
 
@@ -32,7 +33,7 @@ class Drawing:
     Args:
         val: Share of the groups that are scored, where no split is written down.
         seed: Of the drawn split.
-        value_range: Values of floating-point images that become 0 and 1; None: taken from the images.
+        value_range: Values of images with more than 8 bits that become 0 and 1; None: taken from the images.
     """
 
     val: float | int = 0.2
@@ -87,15 +88,14 @@ def assemble(parts: Parts, drawing: Drawing) -> Contents:
         raise DataError(found.problems or [Problem(found.folder.name, "no images found", "copy the images to where the format has them")])
     headers = {id: _with_channels(head, parts.channels.get(id, ())) for id, head in headers_of(found, listing).items()}
     given = drawing.value_range
-    channels, scale = pixel_formats(found, listing, headers, None if given is None else (float(given[0]), float(given[1])))
+    channels = pixel_formats(found, listing, headers)
     samples: dict[str, Sample] = {}
     for id, head in sorted(headers.items()):
-        read_range = scale if head.floating else WHOLE_RANGE
         several = parts.channels.get(id, ())
-        single = ImageFile(listing.files[id], head.mode, channels, read_range)
+        single = ImageFile(listing.files[id], head.mode, channels)
         samples[id] = Sample(
             id,
-            ChannelFiles(several, head.mode, channels, read_range) if len(several) > 1 else single,
+            ChannelFiles(several, head.mode, channels) if len(several) > 1 else single,
             head.size,
             channels,
             tags=parts.tags.get(id),
@@ -105,6 +105,7 @@ def assemble(parts: Parts, drawing: Drawing) -> Contents:
             path=listing.files[id],
         )
     samples, drawn = _split(_sparse(found, samples), parts, drawing)
+    samples, scale = ranged(samples, headers, None if given is None else (float(given[0]), float(given[1])), found.notes)
     return Contents(
         samples,
         parts.classes,

@@ -22,7 +22,7 @@ from smidgen.data.images import Header
 from smidgen.data.labels import size_mismatch
 from smidgen.data.layout import Layout, Listing, told, without_suffix
 from smidgen.data.naming import BACKGROUND
-from smidgen.data.regions import Drawn, DrawnInstances, DrawnLabel
+from smidgen.data.regions import Drawn, Painting
 from smidgen.products.sample import IGNORED, Classes
 
 SPLIT_WORDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test"}
@@ -263,18 +263,18 @@ class _Labels:
                     what = f"there is no category {annotation['category_id']}"
                     self._found.problems.append(Problem(_name(image, annotation), what, "add it to categories, or correct the annotation"))
 
-    def label(self, id: str, head: Header) -> DrawnLabel | None:
+    def label(self, id: str, head: Header) -> Painting | None:
         """Reads the classes; None where nobody has labeled pixels."""
         drawn = self._draw(id, head)
-        return None if drawn is None else DrawnLabel(drawn)
+        return None if drawn is None else Painting(drawn, "label")
 
-    def instances(self, id: str, head: Header) -> DrawnInstances | None:
+    def instances(self, id: str, head: Header) -> Painting | None:
         """Reads the instances; None where there are none."""
         drawn, ours = self._draw(id, head), self._images[id].ours
         if drawn is None:
             return None
         there = ours.get("instances", any(region.number for region in drawn.regions))
-        return DrawnInstances(drawn) if there else None
+        return Painting(drawn, "instances") if there else None
 
     def tags(self) -> dict[str, tuple[int, ...]]:
         """The classes that are annotated, where an image is labeled."""

@@ -22,7 +22,7 @@ class Contents:
         folder: Where it lies; None for arrays in memory.
         problems: What is wrong, as far as headers and tables tell.
         notes: What label values, folders and pixel formats were taken to mean.
-        value_range: Values of floating-point images that became 0 and 1.
+        value_range: Values of images with more than 8 bits that became 0 and 1.
         split_drawn: The split was drawn, nobody wrote it down.
         instance_classes: Image id -> instance id -> label value, from instances.csv.
         ids: Class name -> its number in the format that the data came from, where that is another than its label value.

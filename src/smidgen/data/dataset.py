@@ -84,7 +84,7 @@ class Dataset:
             label_folder: Where the labels are, if not in masks/ or labels/ (scribbles).
             val: Share of the groups that are scored, where there is no split.csv; 0 = none.
             seed: Of the drawn split.
-            value_range: Values of floating-point images that become 0 and 1; None: taken from the images.
+            value_range: Values of images with more than 8 bits that become 0 and 1; None: taken from the images.
             unannotated: What an image of a COCO file without any annotation is: one that nobody labeled, or known to hold none.
 
         Raises:

@@ -1,6 +1,6 @@
 """Reads a folder: which images are there, what is known of each, and what is wrong with it.
 
-Only headers and tables are read, and a few label files and floating-point images, to learn what their values mean.
+Only headers and tables are read, and a few label files and images of more than 8 bits, to learn what their values mean.
 """
 
 from __future__ import annotations
@@ -12,24 +12,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
-import numpy as np
-
 from smidgen.core.errors import DataError, Problem
 from smidgen.data import layout as files
 from smidgen.data.arrays import SPARSE
 from smidgen.data.contents import Contents
-from smidgen.data.images import MODE_NOTES, SUFFIXES, WHOLE_RANGE, Broken, Header, ImageFile, header, pixels, stored_values, value_range_of
+from smidgen.data.images import MODE_NOTES, SUFFIXES, Broken, Header, ImageFile, header, stored_values
 from smidgen.data.labels import LOSSY, InstanceFile, LabelFile, Values, histogram, labeled_share, packed, shown, values_of
 from smidgen.data.layout import Layout, Listing, list_files, pair, read_layout, told
 from smidgen.data.naming import Named, folder_tags, name_classes, tie_tags
+from smidgen.data.ranges import ranged
 from smidgen.data.splits import draw, group_of, shuffled
 from smidgen.data.tables import Names, Tags, read_groups, read_instances, read_split, read_tags
 from smidgen.products.sample import Classes, Sample
 
 MASKS_SEEN = 24
 """So many label files of a kind are decoded to learn what their values mean."""
-FLOATS_SEEN = 16
-"""So many floating-point images are decoded to learn their range."""
 INSTANCES = "instances"
 
 
@@ -78,7 +75,7 @@ def from_folder(
     meanings, named, sparse = _meanings(found, labels, named)
     instances = {} if only else _paired(found, listing, INSTANCES, folder / INSTANCES)
     given = None if value_range is None else (float(value_range[0]), float(value_range[1]))
-    channels, scale = pixel_formats(found, listing, headers, given)
+    channels = pixel_formats(found, listing, headers)
     groups = _groups(found, names)
     samples: dict[str, Sample] = {}
     for id, head in sorted(headers.items()):
@@ -86,7 +83,7 @@ def from_folder(
         label = LabelFile(labels[id], head.size, len(named.classes), meanings[_kind(labels[id])]) if id in labels else None
         samples[id] = Sample(
             id,
-            ImageFile(file, head.mode, channels, scale if head.floating else WHOLE_RANGE),
+            ImageFile(file, head.mode, channels, nodata=found.layout.nodata),
             head.size,
             channels,
             tags=tied.get(id),
@@ -97,6 +94,7 @@ def from_folder(
             path=file,
         )
     samples, drawn = _split(found, names, samples, val, seed)
+    samples, scale = ranged(samples, headers, given, found.notes)
     return Contents(
         samples,
         named.classes,
@@ -179,15 +177,10 @@ def headers_of(found: Found, listing: Listing) -> dict[str, Header]:
     return headers
 
 
-def pixel_formats(
-    found: Found, listing: Listing, headers: Mapping[str, Header], given: tuple[float, float] | None
-) -> tuple[int, tuple[float, float]]:
-    """How many channels all images get, and the range of floating-point ones; what is converted is said."""
+def pixel_formats(found: Found, listing: Listing, headers: Mapping[str, Header]) -> int:
+    """How many channels all images get; what is converted is said."""
     modes = Counter(head.mode for head in headers.values())
     found.notes += [f"images: {count} with mode {mode}: {MODE_NOTES[mode]}" for mode, count in sorted(modes.items()) if mode in MODE_NOTES]
-    deep = sum(count for mode, count in modes.items() if "16" in mode)
-    if deep:
-        found.notes.append(f"images: {deep} with 16 bits: 0 stays 0, 65535 becomes 1")
     counts = Counter(head.channels for head in headers.values())
     colors = Counter({number: count for number, count in counts.items() if number > 1})
     channels = colors.most_common(1)[0][0] if colors else 1
@@ -197,21 +190,7 @@ def pixel_formats(
         if head.channels not in (1, channels):
             what = f"{head.channels} channels, {channels} expected as in most images"
             found.problems.append(Problem(found.shown(listing.files[id]), what, "convert it, or leave it out", (id,)))
-    floating = [id for id, head in headers.items() if head.floating]
-    if not floating or given is not None:
-        return channels, given or WHOLE_RANGE
-    scale = value_range_of(_decoded(listing.files[id] for id in shuffled(floating, "floats")[:FLOATS_SEEN]))
-    how = "1st and 99th percentile" if scale != WHOLE_RANGE else "as stored"
-    found.notes.append(f"images: {len(floating)} with floating-point values: {scale[0]:g} becomes 0, {scale[1]:g} becomes 1 ({how})")
-    return channels, scale
-
-
-def _decoded(paths: Iterable[str]) -> Iterable[np.ndarray]:
-    for path in paths:
-        try:
-            yield pixels(path)
-        except Broken:
-            continue  # verification names it
+    return channels
 
 
 # ---------------------------------------------------------------- tables

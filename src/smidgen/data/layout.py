@@ -42,6 +42,8 @@ class Layout(Frozen):
     """FILE:COLUMN, a table with the column filename; items of one group stay in one split."""
     unlabeled: str | None = None
     """Folder of further images that have no labels."""
+    nodata: float | None = None
+    """Value of pixels without data, in files that do not say it themselves; `nan` for holes in floating-point images."""
     spacing: Literal["file", "nominal", "unknown"] | None = None
     """Whether the distances between samples that stand in the files can be trusted."""
 

@@ -83,7 +83,7 @@ class ChannelFiles:
         paths: The files in the order of their channels, at least two.
         mode: Pixel format of the first one, for messages.
         channels: How many channels to return.
-        value_range: Values of floating-point images that become 0 and 1.
+        value_range: Values that become 0 and 1, of images with more than 8 bits.
     """
 
     paths: tuple[str, ...]
@@ -114,13 +114,13 @@ class ChannelFiles:
 
     def read(self) -> Float32[np.ndarray, "c h w"]:
         """The image in [0, 1]; raises `Broken`."""
-        return repeated(scaled(self.stacked(), self.value_range), self.channels)
+        return repeated(scaled(self.stored()[0], self.value_range), self.channels)
 
-    def stacked(self) -> Shaped[np.ndarray, "h w c"]:
-        """The pixels as stored, channels last; raises `Broken`."""
+    def stored(self) -> tuple[Shaped[np.ndarray, "h w c"], None]:
+        """The pixels as stored, channels last; every one has data. Raises `Broken`."""
         planes = [pixels(path) for path in self.paths]
         for path, plane in zip(self.paths, planes, strict=True):
             if plane.shape != planes[0].shape or plane.dtype != planes[0].dtype or plane.ndim != 2:
                 what = f"channel {Path(path).name} is {plane.shape} of {plane.dtype}, the first is {planes[0].shape} of {planes[0].dtype}"
                 raise Broken(what, "save all channels of an image as gray files of one size and type")
-        return np.stack(planes, axis=-1)
+        return np.stack(planes, axis=-1), None

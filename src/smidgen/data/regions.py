@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, UInt8, UInt16
@@ -112,15 +112,21 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class DrawnLabel:
-    """Reads the classes of what is drawn on an image."""
+class Painting:
+    """Reads what is drawn on an image.
+
+    Args:
+        drawn: The regions.
+        kind: "label": class indices, 255 = unlabeled; "instances": instance ids, 0 = none, 65535 = ignored.
+    """
 
     drawn: Drawn
+    kind: Literal["label", "instances"]
 
     @property
     def meaning(self) -> tuple[Any, ...]:
         """All that decides what is made of the regions."""
-        return ("drawn label", *self.drawn.size, self.drawn.background)
+        return (f"drawn {self.kind}", *self.drawn.size, *([self.drawn.background] if self.kind == "label" else []))
 
     @property
     def array(self) -> UInt8[np.ndarray, " n"]:
@@ -132,8 +138,8 @@ class DrawnLabel:
         """How messages call it."""
         return self.drawn.where
 
-    def __call__(self) -> UInt8[np.ndarray, "h w"]:
-        """Class indices, 255 = unlabeled.
+    def __call__(self) -> UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]:
+        """The values at each pixel.
 
         Raises:
             DataError: A region can't be drawn.
@@ -143,43 +149,7 @@ class DrawnLabel:
         except Broken as broken:
             raise broken.error(self.where) from broken
 
-    def read(self) -> UInt8[np.ndarray, "h w"]:
-        """Class indices; raises `Broken`."""
-        return self.drawn.paint()[0]
-
-
-@dataclass(frozen=True)
-class DrawnInstances:
-    """Reads the instances of what is drawn on an image."""
-
-    drawn: Drawn
-
-    @property
-    def meaning(self) -> tuple[Any, ...]:
-        """All that decides what is made of the regions."""
-        return ("drawn instances", *self.drawn.size)
-
-    @property
-    def array(self) -> UInt8[np.ndarray, " n"]:
-        """What stands in the file, for fingerprints."""
-        return self.drawn.array
-
-    @property
-    def where(self) -> str:
-        """How messages call it."""
-        return self.drawn.where
-
-    def __call__(self) -> UInt16[np.ndarray, "h w"]:
-        """Instance ids, 0 = none, 65535 = ignored.
-
-        Raises:
-            DataError: A region can't be drawn.
-        """
-        try:
-            return self.read()
-        except Broken as broken:
-            raise broken.error(self.where) from broken
-
-    def read(self) -> UInt16[np.ndarray, "h w"]:
-        """Instance ids; raises `Broken`."""
-        return self.drawn.paint()[1]
+    def read(self) -> UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]:
+        """The values at each pixel; raises `Broken`."""
+        label, instances = self.drawn.paint()
+        return label if self.kind == "label" else instances

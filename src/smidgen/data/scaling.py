@@ -47,7 +47,7 @@ def scaled(
     else:
         wrong = int(np.count_nonzero(~np.isfinite(array if missing is None else array[~missing])))
         if wrong:
-            remedy = "fill the holes with a number, or leave the image out"
+            remedy = "fill the holes with a number, or write `nodata: nan` into dataset.yaml if they are pixels without data"
             raise Broken(f"{wrong} of {array.size} values are NaN or infinite", remedy)
         with np.errstate(invalid="ignore"):  # NaN is filled below
             image = _between(planes, value_range)
@@ -117,7 +117,8 @@ def nodata_of(text: str | None) -> float | None:
 def value_range_of(arrays: Iterable[np.ndarray]) -> tuple[float, float]:
     """Which stored values shall become 0 and 1: the 1st and 99th percentile of all finite values together.
 
-    Floats that lie in [0, 1] already are kept, and integers that use most of their type are scaled by that: both are told by `WHOLE_RANGE`.
+    Floats that lie in [0, 1] already are kept, and integers that use most of their type, or have one value only, are scaled by that: both
+    are told by `WHOLE_RANGE`.
     Where there are floats, integers beside them do not count.
 
     Args:
@@ -134,7 +135,9 @@ def value_range_of(arrays: Iterable[np.ndarray]) -> tuple[float, float]:
     if floats:
         if values.min() >= 0 and values.max() <= 1:
             return WHOLE_RANGE
-    elif high - low >= USED_SHARE * max(float(np.iinfo(array.dtype).max) - float(np.iinfo(array.dtype).min) for array in counted):
+    elif values.min() == values.max() or high - low >= USED_SHARE * max(
+        float(np.iinfo(array.dtype).max) - float(np.iinfo(array.dtype).min) for array in counted
+    ):
         return WHOLE_RANGE
     found = (low, high) if high > low else (float(values.min()), float(max(values.max(), values.min() + 1)))
     # Integers of 0 and 1 only: the pair (0, 1) would mean their type.

@@ -50,7 +50,7 @@ def stored(sample: Sample) -> Shaped[np.ndarray, "h w *c"]:
     if isinstance(reader, ImageFile):
         return pixels(reader.path)
     if isinstance(reader, ChannelFiles):
-        return reader.stacked()
+        return reader.stored()[0]
     if isinstance(reader, ImageArray):
         return reader.array
     return np.moveaxis(sample.image(), 0, -1)
