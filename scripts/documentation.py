@@ -17,7 +17,7 @@ from typing import Any
 import smidgen
 from smidgen.core import registry
 from smidgen.core.settings import Frozen
-from smidgen.parts.networks import settings as networks
+from smidgen.recipes.choice import all_settings
 
 ROOT = Path(__file__).parents[1]
 GENERATED = ("docs/generated", "docs/pictures")
@@ -123,14 +123,6 @@ def undocumented_settings(kind: type[Frozen]) -> list[str]:
     where = f"{kind.__module__}.{kind.__name__}"
     complaints = [f"{where}.{name}: has no docstring" for name, field in kind.model_fields.items() if not (field.description or "").strip()]
     return complaints if (kind.__doc__ or "").strip() else [f"{where}: has no docstring", *complaints]
-
-
-def all_settings() -> dict[str, type[Frozen]]:
-    """Settings classes of all methods and parts, by the word that a user types."""
-    found: dict[str, type[Frozen]] = {row.name: registry.settings_of(row) for row in registry.methods()}
-    for kind in ("head", "loss"):
-        found |= {name: registry.part_settings(kind, name) for name in registry.parts(kind)}
-    return found | {"encoder": networks.Encoder}
 
 
 def complaints() -> list[str]:

@@ -42,5 +42,5 @@ def test_machine_words_are_found():
     assert machine_words(f"open('{home}')") == ["/ho" + "me/a"]
     assert machine_words(f"see {host}") == ["https://files." + "e"]
     assert machine_words("py" + "pi.org") == ["py" + "pi.org"]
-    rooted = "~/ro" + "ot/x"
-    assert machine_words(f"docs/home/page.md {rooted} ../work/x https://example.org/home/x") == []
+    rooted, beside = "~/ro" + "ot/x", "../wo" + "rk/x"
+    assert machine_words(f"docs/home/page.md {rooted} {beside} https://example.org/home/x") == []

@@ -9,7 +9,7 @@ from smidgen.core import registry
 from smidgen.core.errors import NeedError, SettingsError
 from smidgen.core.plan import Plan
 from smidgen.core.settings import presets
-from smidgen.recipes.choice import Choice, places, recipes, resolve, split
+from smidgen.recipes.choice import Choice, places, recipes, resolve
 from smidgen.recipes.masks import masks
 from smidgen.recipes.tags import tags
 
@@ -79,8 +79,9 @@ def test_losses_may_be_sums():
 
 
 def test_refiners_are_a_chain_and_none_is_the_empty_one():
-    assert split("walk+walk") == ("walk", "walk")
-    assert split("none") == ()
+    assert Choice(refine="walk+walk").refine == ("walk", "walk")  # pyright: ignore[reportArgumentType]
+    assert Choice(refine="none").refine == ()  # pyright: ignore[reportArgumentType]
+    assert Choice(refine=("walk", "crf")).refine == ("walk", "crf")
     assert resolve("tags", "small", {"refine": "none"}).choice.refine == ()
 
 

@@ -13,10 +13,10 @@ from pydantic import Field, create_model
 
 import smidgen
 from smidgen.cli import options
-from smidgen.core import registry
 from smidgen.core.errors import UsageError
 from smidgen.core.machine import default_preset
 from smidgen.core.settings import Frozen, preset, validated
+from smidgen.recipes.choice import all_settings
 
 SHELLS = ("bash", "zsh", "fish")
 HOW = {
@@ -70,8 +70,4 @@ def _listed(name: str, field: tuple[Any, Any], overlaid: Mapping[str, Any]) -> t
 
 
 def _all_settings(overlaid: Mapping[str, Any]) -> dict[str, Frozen]:
-    classes: dict[str, type[Frozen]] = dict(options.FIXED)
-    classes |= {row.name: registry.settings_of(row) for row in registry.methods()}
-    for kind in options.PARTS:
-        classes |= {name: registry.part_settings(kind, name) for name in registry.parts(kind)}  # pyright: ignore[reportArgumentType]
-    return {name: validated(kind, overlaid.get(name, {}), name) for name, kind in classes.items()}
+    return {name: validated(kind, overlaid.get(name, {}), name) for name, kind in all_settings().items()}

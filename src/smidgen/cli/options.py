@@ -18,7 +18,7 @@ from smidgen.core.errors import UsageError
 from smidgen.core.machine import default_preset
 from smidgen.core.settings import Frozen, Machine, preset, presets, validated
 from smidgen.parts.networks.settings import Encoder
-from smidgen.recipes.choice import PARTS, Choice, chosen, recipes, split
+from smidgen.recipes.choice import PARTS, Choice, chosen, recipes
 
 AS_JSON = "as_json"
 JSON_HELP = "Print the result as one JSON document, an error as well; progress goes to the standard error."
@@ -163,7 +163,7 @@ def _groups(words: Sequence[str], values: Mapping[str, Any]) -> dict[str, Frozen
     """Settings to offer: of the methods that are named or would run, and of those whose settings are spoken of."""
     spoken = dict(_pairs(words))
     named = {name: spoken.get(name, values.get(name)) for name in Choice.model_fields}
-    places = {name: split(value) if name == "refine" else value for name, value in named.items() if value is not None}
+    places = {name: value for name, value in named.items() if value is not None}
     classes = dict(FIXED) | chosen(validated(Choice, places, "recipe"), "tags")
     prefixes = {word.split(".")[0] for word in spoken if "." in word}
     for row in registry.methods():

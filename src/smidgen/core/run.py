@@ -262,8 +262,9 @@ class Run:
 
     def _inside(self, folder: Path, ident: str) -> Run:
         folder.mkdir(parents=True, exist_ok=True)
-        inside = type(self)(folder, self.fabric, seed=self.seed, workers=self.workers, log_every=self.log_every)
-        inside.start_method = self.start_method
+        inside = type(self)(
+            folder, self.fabric, seed=self.seed, workers=self.workers, start_method=self.start_method, log_every=self.log_every
+        )
         inside.screen, inside.checkpoint_seconds = self.screen, self.checkpoint_seconds
         inside._key, inside.fell_through = ident, True
         return inside

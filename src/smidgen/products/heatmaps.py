@@ -31,6 +31,16 @@ class Heatmaps:
     size: tuple[int, ...]
     ignore: Bool[np.ndarray, "*space"] | None = None
 
+    def candidates(self, background: int | None) -> tuple[Float[np.ndarray, "k1 *space"], tuple[int, ...]]:
+        """Evidence of all that may win a place, the background first, and the label value of each.
+
+        Args:
+            background: Label value of the background; None where there is none.
+        """
+        if self.background is None or background is None:
+            return self.maps, self.ids
+        return np.concatenate([self.background[None], self.maps]), (background, *self.ids)
+
     def _repr_png_(self) -> bytes | None:
         """The evidence of each class, bright where it is strong, for notebooks; nothing where no class speaks."""
         maps = [pictures.of_evidence(one) for one in self.maps]

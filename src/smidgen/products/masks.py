@@ -11,6 +11,7 @@ from PIL import Image
 
 from smidgen.core.codec import write_atomically
 from smidgen.core.errors import ShapeError, UsageError
+from smidgen.products import pictures
 from smidgen.products.colors import PALETTE
 
 
@@ -64,20 +65,11 @@ def write_image(path: Path, image: UInt8[np.ndarray, "h w 3"]) -> None:
 def overlay(
     image: Float[np.ndarray, "c h w"], label: UInt8[np.ndarray, "*space"], opacity: float = 0.5, background: int | None = 0
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The image with its classes laid over it in the palette's colors.
+    """`pictures.laid_over` for an image and its mask, which have one size.
 
-    Args:
-        image: Values in [0, 1]; other than three channels are shown as the gray of the first one.
-        label: Class index per pixel, 255 = ignored.
-        opacity: Share of the class color, in [0, 1].
-        background: Label value that is left uncolored; None colors every class.
+    Raises:
+        ShapeError: They have not.
     """
     if image.shape[1:] != label.shape:
         raise ShapeError(f"overlay: the image has size {image.shape[1:]} and the label {label.shape}; give both the same size")
-    shown = image if len(image) == 3 else np.repeat(image[:1], 3, axis=0)
-    base = np.clip(shown, 0, 1).transpose(1, 2, 0) * 255
-    share = np.full(label.shape, opacity)
-    if background is not None:
-        share[label == background] = 0
-    mixed = base * (1 - share[..., None]) + PALETTE[label] * share[..., None]
-    return np.rint(mixed).astype(np.uint8)
+    return pictures.laid_over(image, label, background, opacity)

@@ -42,12 +42,19 @@ def of_label(label: UInt8[np.ndarray, "*space"]) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def laid_over(
-    image: Float[np.ndarray, "c *space"], label: UInt8[np.ndarray, "*space"], background: int | None = 0
+    image: Float[np.ndarray, "c *space"], label: UInt8[np.ndarray, "*space"], background: int | None = 0, opacity: float = SHADE
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """An image with its classes over it; background and ignored pixels stay uncolored."""
+    """An image with its classes over it; background and ignored pixels stay uncolored.
+
+    Args:
+        image: Values in [0, 1]; other than three channels are shown as the gray of the first one.
+        label: Class index per pixel, 255 = ignored.
+        background: Label value that is left uncolored; None colors every class.
+        opacity: Share of the class color, in [0, 1].
+    """
     base, classes = of_image(image), flat(label)
     clear = (classes == 255) if background is None else (classes == 255) | (classes == background)
-    share = np.where(clear, 0.0, SHADE)[..., None]
+    share = np.where(clear, 0.0, opacity)[..., None]
     return np.rint(base * (1 - share) + PALETTE[classes] * share).astype(np.uint8)
 
 

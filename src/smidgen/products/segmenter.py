@@ -55,7 +55,7 @@ class Architecture:
         channels: Channels of its images.
         size: Longest side in pixels that larger images are shrunk to before the network sees them; 0 = none are.
         patch: Side of the training views in pixels; windows of this size suit the network best. 0 = unknown.
-        value_range: Values of floating-point images that became 0 and 1; new ones have to be read alike.
+        value_range: Values of images with more than 8 bits that became 0 and 1; new ones have to be read alike.
     """
 
     encoder: networks.Encoder

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
+from pydantic import field_validator
 
 from smidgen.core import registry
 from smidgen.core.errors import SettingsError
@@ -44,8 +45,15 @@ class Choice(Frozen):
     loss: str = "ce"
     """Loss of the segmentation network; sums such as 0.5*dice+ce."""
 
+    @field_validator("refine", mode="before")
+    @classmethod
+    def _chain(cls, refine: Any) -> Any:
+        """Names from `a+b`, from a list, or from none."""
+        names = refine.split("+") if isinstance(refine, str) else refine
+        return tuple(name for name in names if name != "none") if isinstance(names, list | tuple) else names
 
-PARTS = ("head", "loss")
+
+PARTS: tuple[Literal["head", "loss"], ...] = ("head", "loss")
 COSTS = "seconds_per_image"
 """What a preset says of its own speed, for `inspect`."""
 SUPPLIED = ("encoder", *PARTS)
@@ -144,8 +152,7 @@ def resolve(recipe: str, preset_name: str, words: Mapping[str, Any]) -> Resolved
     """
     said = {name: value for name, value in words.items() if value is not None}
     values = overlay(checked_preset(preset_name), said)
-    slots = {name: split(values[name]) if name == "refine" else values[name] for name in Choice.model_fields if name in values}
-    choice = validated(Choice, slots, "recipe")
+    choice = validated(Choice, _slots(values), "recipe")
     classes = chosen(choice, recipe)
     fixed = {"encoder", "machine", "seed", *Choice.model_fields}
     for name in said:
@@ -173,10 +180,7 @@ def checked_preset(name: str) -> dict[str, Any]:
     values = preset(name)
     if not is_file(name):
         return values  # the tests have looked at it
-    classes: dict[str, type[Frozen]] = {row.name: registry.settings_of(row) for row in registry.methods()}
-    for kind in PARTS:
-        classes |= {part: registry.part_settings(kind, part) for part in registry.parts(kind)}  # pyright: ignore[reportArgumentType]
-    classes |= {"encoder": networks.Encoder, "machine": Machine}
+    classes = all_settings()
     plain = {*Choice.model_fields, "seed", COSTS}
     for group, said in values.items():
         if group not in classes and group not in plain:
@@ -185,15 +189,21 @@ def checked_preset(name: str) -> dict[str, Any]:
             raise SettingsError(f"--preset {name}: {group}: expected settings ({group}: {{…: …}}), found {said!r}")
         if group in classes:
             validated(classes[group], said, f"--preset {name}: {group}")
-    slots = {place: split(values[place]) if place == "refine" else values[place] for place in Choice.model_fields if place in values}
-    validated(Choice, slots, f"--preset {name}")
+    validated(Choice, _slots(values), f"--preset {name}")
     return values
 
 
-def split(refine: Any) -> tuple[str, ...]:
-    """Names of refiners from `a+b`, from a list, or from none."""
-    names = refine.split("+") if isinstance(refine, str) else tuple(refine)
-    return tuple(name for name in names if name != "none")
+def _slots(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {place: values[place] for place in Choice.model_fields if place in values}
+
+
+def all_settings() -> dict[str, type[Frozen]]:
+    """Settings classes of everything that has some, by the word that a user types."""
+    found: dict[str, type[Frozen]] = {"encoder": networks.Encoder, "machine": Machine}
+    found |= {row.name: registry.settings_of(row) for row in registry.methods()}
+    for kind in PARTS:
+        found |= {name: registry.part_settings(kind, name) for name in registry.parts(kind)}
+    return found
 
 
 def _unused(name: str, choice: Choice, recipe: str, classes: Mapping[str, Any]) -> str:

@@ -24,8 +24,8 @@ def tags(run: Any, data: Dataset, choice: Choice) -> Any:
     """
     classifier = run.stage("classify", choice.classify, data)
     heatmaps = run.stage("localize", choice.localize, data, classifier=classifier)
+    fit_segmenter = Fitter(run, data, choice.segment)
     for refiner in choice.refine:
-        fit_segmenter = Fitter(run, data, choice.segment)
         heatmaps = run.stage("refine", refiner, data, heatmaps=heatmaps, classifier=classifier, fit_segmenter=fit_segmenter)
     labels = run.stage("label", choice.label, data, heatmaps=heatmaps)
     run.stage("check", choice.check, data, classifier=classifier, labels=labels)

@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from smidgen.parts.metrics.confusion import IGNORED
 from smidgen.products.heatmaps import Heatmaps
+from smidgen.products.pictures import of_image
 
 LONGEST = 320
 """Longer side of a picture, in pixels; twelve rows of five stay below 2 MB."""
@@ -24,7 +25,7 @@ FILL, CONTOUR = 0.58, 5
 
 def picture(image: Float[np.ndarray, "c h w"], longest: int = LONGEST) -> str:
     """The image itself, as a data URI."""
-    return _encoded(Image.fromarray(_rgb(image)).resize(_size(image.shape[1:], longest), Image.Resampling.LANCZOS))
+    return _encoded(Image.fromarray(of_image(image)).resize(_size(image.shape[1:], longest), Image.Resampling.LANCZOS))
 
 
 def with_classes(
@@ -83,14 +84,8 @@ def _size(shape: tuple[int, ...], longest: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _rgb(image: Float[np.ndarray, "c h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    """Three channels as they are, more: the first three, fewer: gray."""
-    shown = image[:3] if len(image) >= 3 else image[:1].repeat(3, axis=0)
-    return np.rint(255 * np.clip(np.nan_to_num(shown), 0, 1)).astype(np.uint8).transpose(1, 2, 0)
-
-
 def _gray(image: Float[np.ndarray, "c h w"], size: tuple[int, int]) -> Float[np.ndarray, "h2 w2"]:
-    small = Image.fromarray(_rgb(image)).convert("L").resize(size, Image.Resampling.BICUBIC)
+    small = Image.fromarray(of_image(image)).convert("L").resize(size, Image.Resampling.BICUBIC)
     return np.asarray(small, np.float32) / 255
 
 

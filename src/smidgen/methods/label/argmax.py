@@ -33,9 +33,7 @@ def decided(heatmaps: Heatmaps, settings: settings.Argmax, background: int | Non
         settings: How.
         background: Label value of the background; None where there is none.
     """
-    evidence, ids = heatmaps.maps, heatmaps.ids
-    if heatmaps.background is not None and background is not None:
-        evidence, ids = np.concatenate([heatmaps.background[None], evidence]), (background, *ids)
+    evidence, ids = heatmaps.candidates(background)
     if not ids:
         return LabelMap(np.full(heatmaps.size, IGNORED, np.uint8), np.zeros(heatmaps.size, np.float16))
     label, best, second = ranked(enlarged(evidence.astype(np.float32, copy=False), heatmaps.size), np.array(ids, np.uint8))

@@ -49,9 +49,7 @@ def retrain(
 
 def labeled(heatmaps: Heatmaps, settings: settings.Retrain, background: int | None) -> LabelMap:
     """The strongest class of each pixel at the image's size, 255 near a tie. An image without any class is background all over."""
-    evidence, ids = heatmaps.maps, heatmaps.ids
-    if heatmaps.background is not None and background is not None:
-        evidence, ids = np.concatenate([heatmaps.background[None], evidence]), (background, *ids)
+    evidence, ids = heatmaps.candidates(background)
     if not ids:
         return LabelMap(np.full(heatmaps.size, IGNORED, np.uint8), np.zeros(heatmaps.size, np.float16))
     label, best, second = ranked(enlarged(evidence.astype(np.float32, copy=False), heatmaps.size), np.array(ids, np.uint8))
