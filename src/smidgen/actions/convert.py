@@ -12,7 +12,7 @@ from typing import Literal
 
 from smidgen.core.codec import unwritable
 from smidgen.core.errors import DataError, Problem, UsageError
-from smidgen.core.screen import Screen, Silent
+from smidgen.core.screen import Screen, watching
 from smidgen.data.checks import glance
 from smidgen.data.dataset import Dataset
 from smidgen.data.formats import Unannotated
@@ -78,7 +78,7 @@ def convert(
         unannotated: What images of a COCO file without any annotation are: not labeled yet, or known to hold none.
         label_folder: Folder of labels to read instead of masks/, such as scribbles.
         skip_broken: Leave out images that have a problem.
-        screen: Hears of the progress; silent by default.
+        screen: Hears of the progress; bars where somebody looks by default, smidgen.Silent() for none.
 
     Returns:
         What was written, and what was lost.
@@ -88,7 +88,7 @@ def convert(
         WriteError: The disk is full, or DST may not be written to; nothing is left behind.
         DataError: All that is wrong with the data, each with file and remedy.
     """
-    screen = screen or Silent()
+    screen = watching(screen)
     folder = Path(dst).absolute()
     _check_target(folder, src)
     data = src if isinstance(src, Dataset) else Dataset.open(Path(src), label_folder=label_folder, unannotated=unannotated)
@@ -172,7 +172,7 @@ def _differences(data: Dataset, folder: Path, form: Form) -> Iterator[str]:
         missing = data.samples.keys() - again.samples.keys()
         if missing:
             yield f"when it is read back: {len(missing)} images are missing"
-    if again.classes.names[0:] != data.classes.names and form != "nnunet":
+    if again.classes.names != data.classes.names and form != "nnunet":
         yield f"when it is read back, the classes are {', '.join(again.classes.names)}"
     both = [id for id, sample in data.samples.items() if sample.read_label is not None and id in again.samples]
     different = [id for id in shuffled(both, "convert")[:COMPARED] if not _same(data.samples[id], again.samples[id])]

@@ -157,10 +157,11 @@ def _say_ignored(found: Found, listing: Listing, name: str | None) -> None:
     strange = [one for one in listing.ignored if name or not one.endswith((".csv", ".txt", ".yaml", ".md", ".json"))]
     if strange:
         found.notes.append(f"{name or found.folder.name}/: ignored {told(strange)} (no image files)")
-    _report_doubled(found, listing)
+    report_doubled(found, listing)
 
 
-def _report_doubled(found: Found, listing: Listing) -> None:
+def report_doubled(found: Found, listing: Listing) -> None:
+    """Files that differ in their ending only are problems."""
     for id, paths in listing.doubled.items():
         what = f"has the same name as {found.shown(listing.files[id])} but for its ending"
         found.problems += [Problem(found.shown(path), what, "rename or remove one of the two", (id,)) for path in paths]
@@ -273,7 +274,7 @@ def _paired(found: Found, listing: Listing, name: str, folder: Path) -> dict[str
     if not folder.is_dir():
         return {}
     labels = list_files(folder)
-    _report_doubled(found, labels)
+    report_doubled(found, labels)
     if labels.ignored:
         found.notes.append(f"{name}/: ignored {told(labels.ignored)} (no image files)")
     pairs = pair(listing.files, labels.files)

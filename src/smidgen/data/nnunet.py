@@ -12,7 +12,7 @@ from typing import Any
 from smidgen.core.errors import DataError, Problem
 from smidgen.data.assembling import Drawing, Parts, assemble
 from smidgen.data.contents import Contents
-from smidgen.data.folder import Found
+from smidgen.data.folder import Found, report_doubled
 from smidgen.data.images import SUFFIXES, Broken, Header, header
 from smidgen.data.layout import Layout, Listing, list_files, told
 from smidgen.data.mapped import MappedLabelFile
@@ -177,9 +177,7 @@ def _cases(found: Found, table: _Table) -> tuple[_Cases, Listing]:
 def _files(found: Found, folder: str, table: _Table) -> dict[str, str]:
     """Name without suffix -> path."""
     listing = list_files(found.folder / folder)
-    for id, paths in listing.doubled.items():
-        what = f"has the same name as {found.shown(listing.files[id])} but for its ending"
-        found.problems += [Problem(found.shown(path), what, "rename or remove one of the two", (id,)) for path in paths]
+    report_doubled(found, listing)
     volumes = [name for name in listing.ignored if name.lower().endswith(VOLUMES)]
     if volumes:
         endings = sorted({next(end for end in VOLUMES if name.lower().endswith(end)) for name in volumes})

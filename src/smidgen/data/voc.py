@@ -13,7 +13,7 @@ from typing import Any
 from smidgen.core.errors import DataError, Problem
 from smidgen.data.assembling import Drawing, Parts, assemble
 from smidgen.data.contents import Contents
-from smidgen.data.folder import Found
+from smidgen.data.folder import MASKS_SEEN, Found, report_doubled
 from smidgen.data.images import Broken, Header, header, stored_values
 from smidgen.data.labels import InstanceFile, LabelFile, histogram, packed
 from smidgen.data.layout import Layout, Listing, list_files, pair, told
@@ -36,7 +36,6 @@ IMAGES, MASKS, OBJECTS = "JPEGImages", "SegmentationClass", "SegmentationObject"
 LABELMAP = "labelmap.txt"
 VOID = frozenset({"ignore", "ignored", "void", "unlabeled"})
 """Names in labelmap.txt that mean unlabeled pixels."""
-MASKS_SEEN = 24
 Tags = dict[str, tuple[str, ...]]
 
 
@@ -85,7 +84,7 @@ def from_voc(folder: Path, drawing: Drawing) -> Contents:
     """
     found = Found(folder.absolute(), Layout())
     listing = list_files(found.folder / IMAGES)
-    _report_doubled(found, listing)
+    report_doubled(found, listing)
     names = Names(listing.ids, IMAGES)
     masks, objects = (_paired(found, listing, name) for name in (MASKS, OBJECTS))
     found.notes.append(f"read as PASCAL VOC: {len(listing.files)} images, {len(masks)} masks, {len(objects)} with objects")
@@ -109,17 +108,11 @@ def _label(coding: _Coding, path: str, head: Header) -> Any:
     return MappedLabelFile(path, head.size, tuple(sorted(coding.table.items())), True, coding.known)
 
 
-def _report_doubled(found: Found, listing: Listing) -> None:
-    for id, paths in listing.doubled.items():
-        what = f"has the same name as {found.shown(listing.files[id])} but for its ending"
-        found.problems += [Problem(found.shown(path), what, "rename or remove one of the two", (id,)) for path in paths]
-
-
 def _paired(found: Found, listing: Listing, name: str) -> dict[str, str]:
     if not (found.folder / name).is_dir():
         return {}
     labels = list_files(found.folder / name)
-    _report_doubled(found, labels)
+    report_doubled(found, labels)
     pairs = pair(listing.files, labels.files)
     for id in pairs.orphans:
         remedy = "add the image, or rename the file like its image"

@@ -12,7 +12,7 @@ from torch import tensor
 
 from smidgen.core.errors import DataError, ShapeError
 from smidgen.data.dataset import Dataset
-from smidgen.methods.classify.gap import Tagging, as_channels, balance, gap, rate_factor, tag_loss, view
+from smidgen.methods.classify.gap import Tagging, balance, gap, rate_factor, tag_loss, view
 from smidgen.methods.classify.settings import Gap
 from smidgen.parts.networks.encoders import EncoderFactory
 from smidgen.parts.networks.settings import Encoder
@@ -88,11 +88,6 @@ def test_a_view_has_the_crops_size_and_the_tags():
     assert seen["tags"].tolist() == [0, 1]
     gray = view(sample((), channels=1), Gap(crop=24, flip=False), (1, 3), 3)
     assert torch.equal(gray["image"][0], gray["image"][2]) and gray["tags"].tolist() == [0, 0]
-
-
-def test_channels_that_do_not_fit_are_refused():
-    with pytest.raises(ShapeError, match="3 channels, found 4"):
-        as_channels(np.zeros((4, 2, 2), np.float32), 3)
 
 
 def test_steps_follow_epochs_unless_they_are_given():

@@ -242,7 +242,7 @@ def test_only_the_heads_learn(data, heatmaps):
 def test_what_it_can_t_work_on(run, data, heatmaps):
     with pytest.raises(NeedError, match="no heatmap speaks of a class"):
         walk(run, FAST, data, Given({"empty": heatmaps["empty"]}, key="toy"), ColorFactory())
-    with pytest.raises(ShapeError, match="3 channels, the encoder takes 4"):
+    with pytest.raises(ShapeError, match="3 channels, the network takes 4"):
         seeds(data.samples["0"], heatmaps["0"], settings.Walk(), channels=4, background=0)
 
 

@@ -24,6 +24,7 @@ from smidgen.core.run import Run
 from smidgen.data.dataset import Dataset
 from smidgen.data.transforms import Augmentation
 from smidgen.methods.classify import settings
+from smidgen.parts.imaging.channels import as_channels
 from smidgen.parts.imaging.views import resized, with_mirror, working_size
 from smidgen.parts.networks.encoders import Encoder, EncoderFactory
 from smidgen.products.sample import Sample
@@ -71,7 +72,7 @@ class GapClassifier:
 
     def prepare(self, image: Float32[np.ndarray, "c h w"]) -> Float[Tensor, "c h w"]:
         """The image as a tensor with the encoder's number of channels."""
-        return torch.from_numpy(np.array(as_channels(image, self.encoder.in_channels), order="C"))
+        return torch.from_numpy(np.array(as_channels(image, self.encoder.in_channels, "image"), order="C"))
 
     def features(self, x: Float[Tensor, "b ..."], at: str = "pixels", to: str | None = None) -> Float[Tensor, "b c h w"]:
         """From the activations at one point to those at another (None: the last feature map)."""
@@ -168,25 +169,12 @@ def rate_factor(progress: float, step: float, settings: settings.Gap) -> float:
 
 def view(sample: Sample, settings: settings.Gap, ids: Sequence[int], channels: int) -> dict[str, Tensor]:
     """A random view of an image and its tags as zeros and ones. Runs in loader workers."""
-    image = as_channels(sample.image(), channels)
+    image = as_channels(sample.image(), channels, sample.path or sample.id)
     factor = float(torch.empty(()).uniform_(*map(float, settings.long_side))) / max(image.shape[1:])
     augmentation = Augmentation(crop=settings.crop, scale=(factor, factor), flip=settings.flip, color=settings.color)
     seen = augmentation(image, np.zeros(image.shape[1:], np.uint8)).image
     tags = torch.tensor([float(id in (sample.tags or ())) for id in ids])
     return {"image": seen.contiguous(), "tags": tags}
-
-
-def as_channels(image: Float32[np.ndarray, "c h w"], channels: int) -> Float32[np.ndarray, "n h w"]:
-    """Gray images repeated for an encoder of several channels.
-
-    Raises:
-        ShapeError: The image has another number of channels.
-    """
-    if len(image) == channels:
-        return image
-    if len(image) == 1:
-        return np.broadcast_to(image, (channels, *image.shape[1:]))
-    raise ShapeError(f"expected an image of {channels} channels, found {len(image)}: convert the images so that all have the same number")
 
 
 def _working_size(sample: Sample, settings: settings.Gap, stride: int) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from smidgen.core.errors import NeedError, ShapeError
+from smidgen.core.errors import NeedError
 from smidgen.core.fit import Step, Stream
 from smidgen.core.run import Results, Run
 from smidgen.data.dataset import Dataset
@@ -30,6 +30,7 @@ from smidgen.methods.refine import settings
 from smidgen.parts.imaging import random_walk
 from smidgen.parts.imaging.affinity import ends, strongest_edges
 from smidgen.parts.imaging.certainty import by_crf, by_thresholds
+from smidgen.parts.imaging.channels import as_channels
 from smidgen.parts.imaging.views import GRID, grid, resized, unmirrored, with_mirror
 from smidgen.parts.networks.edges import EdgeNetwork
 from smidgen.parts.networks.encoders import Encoder
@@ -67,7 +68,7 @@ def walk(
 
 def seeds(sample: Sample, heatmaps: Heatmaps, settings: settings.Walk, channels: int, background: int | None) -> UInt8[np.ndarray, "h w"]:
     """Label of the pixels of one image that its heatmaps are sure of, 255 elsewhere. Found at the size of the walk."""
-    image = torch.from_numpy(as_channels(sample, channels))
+    image = torch.from_numpy(as_channels(sample.image(), channels, sample.path or sample.id))
     stored = int(image.shape[1]), int(image.shape[2])
     size = canvas(stored, settings.size) if settings.size else stored
     maps = resized(torch.from_numpy(heatmaps.maps), size).numpy()
@@ -101,26 +102,12 @@ class Seeded:
 
 def prepare(picture: Seeded, settings: settings.Walk, channels: int) -> dict[str, Tensor]:
     """A random view of one image and its seeds at a quarter of the view's size. Runs in loader workers."""
-    image = as_channels(picture.sample, channels)
+    image = as_channels(picture.sample.image(), channels, picture.path or picture.id)
     factor = settings.size / max(image.shape[1:]) if settings.size else 1.0
     scale = (settings.scale[0] * factor, settings.scale[1] * factor)
     view = Augmentation(settings.crop, scale=scale, flip=settings.flip, color=settings.color)(image, picture.seeds[picture.id])
     middle = (torch.arange(grid((settings.crop,) * 2)[0]) * GRID + GRID // 2).clamp(max=settings.crop - 1)
     return {"image": view.image.contiguous(), "seeds": view.label[middle][:, middle]}
-
-
-def as_channels(sample: Sample, channels: int) -> Float[np.ndarray, "c h w"]:
-    """The image with as many channels as the encoder takes; gray is repeated.
-
-    Raises:
-        ShapeError: It is no 2D image, or has another number of channels.
-    """
-    image = sample.image()
-    if image.ndim != 3:
-        raise ShapeError(f"{sample.path or sample.id}: expected a 2D image, found {image.ndim - 1} dimensions: export the slices as images")
-    if len(image) not in (1, channels):
-        raise ShapeError(f"{sample.path or sample.id}: {len(image)} channels, the encoder takes {channels}: convert this image")
-    return image if len(image) == channels else np.repeat(image, channels, axis=0)
 
 
 class EdgeLearner:
@@ -225,7 +212,7 @@ def refined(sample: Sample, heatmaps: Heatmaps, run: Run, settings: settings.Wal
     places = grid(size)
     maps, peak = np.zeros((0, *places), np.float32), np.zeros(0, np.float32)
     if heatmaps.ids:
-        image = torch.from_numpy(as_channels(sample, network.encoder.in_channels))
+        image = torch.from_numpy(as_channels(sample.image(), network.encoder.in_channels, sample.path or sample.id))
         edges = edges_of(resized(image, size), run, network)
         raw = walked(resized(torch.from_numpy(heatmaps.maps), places).numpy(), edges, settings).astype(np.float32)
         peak = raw.max(axis=(1, 2))

@@ -23,6 +23,7 @@ from smidgen.core.run import Run
 from smidgen.data.dataset import Dataset
 from smidgen.data.transforms import Augmentation
 from smidgen.methods.segment import settings
+from smidgen.parts.imaging.channels import as_channels
 from smidgen.parts.losses.ce import ce
 from smidgen.parts.losses.settings import Ce
 from smidgen.parts.losses.sums import LossFactory, mean_over_labeled
@@ -137,12 +138,10 @@ def prepare(pair: Pair, augment: Augmentation, channels: int, use_confidence: bo
         use_confidence: Hand the labels' confidence on.
     """
     image, known = pair.read()
-    if len(image) not in (1, channels):
-        raise ShapeError(f"{pair.path or pair.id}: {len(image)} channels, the network takes {channels}: convert this image")
     confidence = None
     if use_confidence:
         confidence = np.ones(known.label.shape, np.float32) if known.confidence is None else known.confidence
-    view = augment(image if len(image) == channels else np.repeat(image, channels, axis=0), known.label, confidence)
+    view = augment(as_channels(image, channels, pair.path or pair.id), known.label, confidence)
     batch = {"image": view.image, "label": view.label}
     return batch if view.confidence is None else batch | {"confidence": view.confidence}
 
