@@ -10,7 +10,7 @@ export SMIDGEN_DATA ?= $(abspath ../shared/data)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check format test test-all demo bench docs
+.PHONY: help setup check format test test-all demo bench docs method part
 
 help:  ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,3 +45,9 @@ bench: setup  ## measure what is missing in benchmarks/results
 
 docs: setup  ## write docs/generated (methods, settings, results) and check the documentation
 	@$(BIN)/python scripts/documentation.py
+
+method: setup  ## files of a new method: make method STAGE=refine NAME=smooth
+	@$(BIN)/python scripts/skeletons.py method "$(STAGE)" "$(NAME)"
+
+part: setup  ## files of a new head or loss: make part KIND=head NAME=star
+	@$(BIN)/python scripts/skeletons.py part "$(KIND)" "$(NAME)"

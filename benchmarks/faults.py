@@ -4,8 +4,8 @@
 `results/faults.json` as it goes: called again, it does what is missing.
 
 SIGKILL: in every phase of a run (its start, each stage, the report), at a moment drawn evenly from the time that the phase takes. After
-each kill every file under its final name must parse; in the end model, scores and labels must be the same bytes, with no temporary file
-left.
+each kill every file under its final name must parse; in the end model, scores, maps and labels must be the same bytes, with no temporary
+file left.
 SIGINT (Ctrl-C): in every phase once; it must end with exit code 130 and a line on how to go on.
 Two processes: SIGKILL of the command that was typed, or of either of its copies, while they share images or train; all must be gone soon.
 """
@@ -46,15 +46,14 @@ STAGE = re.compile(r"^\S+ \S+ (\w+) (\w+) [0-9a-f]{10}( \(finished before\))?$",
 DONE = re.compile(r"^\S+ \S+ (\w+ \w+): [\d.]+ s in all", re.MULTILINE)
 SETTINGS: dict[str, Any] = {
     "builds_on": "small",
-    "encoder": {"weights": "none", "frozen": 0},
-    "gap": {"steps": 40, "batch": 4, "long_side": [32, 32], "crop": 32, "score_size": 0},
+    "gap": {"steps": 24, "batch": 4, "long_side": [48, 48], "crop": 48, "score_size": 0, "stride": 8},
     "advcam": {"steps": 12, "size": 0, "scales": [1.0]},
-    "walk": {"steps": 40, "batch": 4, "crop": 32, "walk_steps": 8, "foreground_above": 0.5, "background_below": 0.3},
+    "walk": {"steps": 24, "batch": 4, "crop": 32, "walk_steps": 8, "background": 0.95},
     "deletion": {"images": 12, "draws": 2, "size": 0},
-    "supervised": {"steps": 60, "epochs": 0, "batch": 4, "crop": 32, "warmup": 0},
+    "supervised": {"steps": 30, "epochs": 0, "batch": 4, "crop": 32, "warmup": 0},
     "machine": {"threads": 1, "accelerator": "cpu", "checkpoint_seconds": 0.3},
 }
-"""Two or three seconds a stage, with many checkpoints; nothing is learned."""
+"""A second or more a stage on a quiet machine, with many checkpoints; what is learned is enough for labels that differ."""
 
 
 # ---------------------------------------------------------------- the run
@@ -118,12 +117,7 @@ class Work:
 
 
 class Bench:
-    """A place to work in, and what was found so far.
-
-    Args:
-        place: Folder for data, a copy of the source, and runs.
-        result: Where findings are kept.
-    """
+    """A folder for data, a copy of the source and runs, and what was found so far, which is kept in a file."""
 
     def __init__(self, place: Path, result: Path):
         self.place, self.result = place, result
@@ -168,7 +162,8 @@ class Bench:
                 time.sleep(0.002)
             if work.wait():
                 raise SystemExit(f"the undisturbed run failed: see {work.said}")
-            done = [one[0].split()[2] for one in STAGE.finditer(work.log())]
+            names = [one[1] for one in STAGE.finditer(work.log())]
+            done = [name + (f" {n}" if (n := names[: i + 1].count(name)) > 1 else "") for i, name in enumerate(names)]
             reported = _report_began(work)
             times = [moment for _, moment in moments] + [work.begun + reported, time.monotonic()]
             seconds = [max(after - before, 0.01) for before, after in pairwise(times)]
@@ -183,8 +178,8 @@ def _report_began(work: Work) -> float:
 
 
 def made(run: Path) -> dict[str, str]:
-    """Hashes of what a user keeps of a run, and of the labels behind it."""
-    kept = [run / "scores.json", *(run / "model").iterdir(), *run.glob("stages/label-*/*/*.npz"), *run.glob("stages/predict-*/*/*.npz")]
+    """Hashes of what a user keeps of a run, and of all values behind it: maps, labels, predictions."""
+    kept = [run / "scores.json", *(run / "model").iterdir(), *run.glob("stages/*/*/*.npz")]
     return {path.relative_to(run).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in sorted(kept)}
 
 
@@ -229,16 +224,23 @@ def _complain(what: str) -> None:
 # ---------------------------------------------------------------- what is done to it
 
 
-def strike(
-    bench: Bench, name: str, phase: int, seconds: float, number: int, stages: int, devices: int = 1
-) -> tuple[Work, dict[str, Any]] | None:
-    """Start the command and send it a signal so long after a phase began; None: it was done before."""
-    work = bench.start(name, devices)
-    while work.phase(stages) < phase:
-        if work.process.poll() is not None:
-            return _ended(work)
+def reach(work: Work, phase: int, stages: int, calm: float) -> float:
+    """Wait until a run is in a phase, or done; returns its start's seconds, as a multiple of the `calm` ones of the undisturbed run."""
+    pace = 1.0
+    while (now := work.phase(stages)) < phase and work.process.poll() is None:
+        if now == 0:
+            pace = (time.monotonic() - work.begun) / calm
         time.sleep(0.002)
-    time.sleep(seconds)
+    return pace if phase else 1.0
+
+
+def strike(bench: Bench, name: str, phase: int, share: float, number: int, devices: int = 1) -> tuple[Work, dict[str, Any]] | None:
+    """Start the command and send it a signal when a phase is done to this share; None: it was done before."""
+    calm = bench.undisturbed(devices)
+    stages = len(calm["phases"]) - 2
+    work = bench.start(name, devices)
+    pace = reach(work, phase, stages, calm["seconds"][0])
+    time.sleep(pace * share * calm["seconds"][phase])
     if work.process.poll() is not None:
         return _ended(work)
     hit = work.phase(stages)
@@ -254,15 +256,11 @@ def _ended(work: Work) -> None:
 def chain(bench: Bench, name: str, phases: Sequence[int], draw: random.Random, number: int) -> dict[str, Any]:
     """One run that is struck once in each of these phases, and then goes on to its end."""
     calm = bench.undisturbed()
-    stages = len(calm["phases"]) - 2
     shutil.rmtree(bench.place / name, ignore_errors=True)
     struck = []
     for phase in phases:
-        hit = None
-        for _ in range(8):  # a strike that came too late hit nothing
-            if hit := strike(bench, name, phase, draw.random() * calm["seconds"][phase], number, stages):
-                break
-        if hit is None:
+        tries = (strike(bench, name, phase, draw.random(), number) for _ in range(8))  # one that came too late hit nothing
+        if (hit := next(filter(None, tries), None)) is None:
             continue
         work, row = hit
         struck_at = time.monotonic()
@@ -271,8 +269,7 @@ def chain(bench: Bench, name: str, phases: Sequence[int], draw: random.Random, n
         row |= {"broken": broken(work.run), "said": work.said.read_text(errors="replace").strip().splitlines()[-1:]}
         struck.append(row)
     last = bench.start(name)
-    code = last.wait()
-    same = not code and made(last.run) == calm["made"]
+    same = not (code := last.wait()) and made(last.run) == calm["made"]
     return {"struck": struck, "code": code, "equal": same, "broken": broken(last.run), "leftovers": leftovers(last.run)}
 
 
@@ -282,11 +279,10 @@ def two_processes(bench: Bench, name: str, victim: str, stage: str, draw: random
     stages, phase = len(calm["phases"]) - 2, calm["phases"].index(stage)
     shutil.rmtree(bench.place / name, ignore_errors=True)
     work = bench.start(name, 2)
-    while work.phase(stages) < phase:
-        if work.process.poll() is not None:
-            raise SystemExit(f"the command failed by itself: see {work.said}")
-        time.sleep(0.002)
-    time.sleep(draw.random() * calm["seconds"][phase] * 0.9)
+    pace = reach(work, phase, stages, calm["seconds"][0])
+    time.sleep(pace * draw.random() * calm["seconds"][phase] * 0.9)
+    if work.process.poll() is not None:
+        raise SystemExit(f"the command ended by itself: see {work.said}")
     typed = psutil.Process(work.process.pid)
     copies = sorted(typed.children(), key=lambda child: child.pid)
     family = [typed, *typed.children(recursive=True)]

@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median, quantiles, stdev
 from typing import Any
 
 import smidgen
@@ -185,6 +185,58 @@ def results_page(records: Iterable[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def speed_page(records: Iterable[dict[str, Any]]) -> str:
+    """A table for each thing that was measured in turn: theirs, ours, and ours divided by theirs, round by round."""
+    lines = ["", "## Speed and memory"]
+    for record in records:
+        told = {True: ": reached", False: ": not reached", None: ""}[record["reached"]]
+        aim = f" Aim: {record['aim']}{told}." if record["aim"] else ""
+        lines += ["", f"**{record['claim']}.** {record['data'].capitalize()}; {record['metric']}.{aim}", ""]
+        lines += [f"| | {record['baseline']['name']} | {record['method']['name']} | ratio (middle half) |", "|---|---|---|---|"]
+        for part in record["parts"]:
+            each = [ours / theirs for theirs, ours in zip(part["baseline"], part["method"], strict=True)]
+            cells = [part["name"], f"{median(part['baseline']):.3g}", f"{median(part['method']):.3g}", _middle(each)]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _middle(values: list[float]) -> str:
+    if len(values) < 2:
+        return f"{values[0]:.3g}"
+    low, middle, high = quantiles(values, n=4)
+    return f"{middle:.3g} ({low:.3g} to {high:.3g})"
+
+
+def faults_page(found: dict[str, Any]) -> str:
+    """What became of a run that was killed and interrupted: the summary of `faults.json`."""
+    killed, pressed, two = (
+        f"SIGKILL at {found['kills']} random moments over all stages",
+        found["interrupts"].values(),
+        found["two_processes"],
+    )
+    same = f"{found['runs_equal']} of {found['runs']} runs that went on ended with the undisturbed one's bytes"
+    left = f"files half-written: {found['half_written']}; temporary files left in the end: {found['leftovers']}"
+    lines = ["", "## Faults", "", f"- {killed}: {same}; {left}"]
+    if pressed:
+        lines.append(f"- Ctrl-C in each of {len(pressed)} phases: it ended within {max(one['seconds'] for one in pressed):.1f} s")
+    if two:
+        gone = f"all gone within {max(one['seconds'] for one in two):.1f} s, {sum(one['left'] for one in two)} left"
+        same = f"{sum(one['equal'] for one in two)} of {len(two)} ended as undisturbed"
+        lines.append(f"- SIGKILL of one of two processes, or of the command that started them: {gone}; {same}")
+    return "\n".join(lines) + "\n"
+
+
+def measured_page(folder: Path) -> str:
+    """All that `benchmarks/results` holds: claims, speed, faults."""
+
+    def read(pattern: str) -> list[dict[str, Any]]:
+        return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob(pattern))]
+
+    text = results_page(record for record in read("*.json") if "claim" in record)
+    text += speed_page(speed) if (speed := read("speed/*.json")) else ""
+    return text + "".join(faults_page(found["summary"]) for found in read("faults.json") if "summary" in found)
+
+
 def _spread(values: list[float]) -> str:
     return f"{mean(values):.4g}" + (f" ± {stdev(values):.2g}" if len(values) > 1 else "")
 
@@ -194,9 +246,8 @@ def main(arguments: list[str]) -> int:
     if "--check" not in arguments:
         folder = ROOT / "docs" / "generated"
         folder.mkdir(parents=True, exist_ok=True)
-        files = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
-        records = [record for record in (json.loads(path.read_text(encoding="utf-8")) for path in files) if "claim" in record]
-        for name, text in (("methods", methods_page()), ("settings", settings_page()), ("results", results_page(records))):
+        results = measured_page(ROOT / "benchmarks" / "results")
+        for name, text in (("methods", methods_page()), ("settings", settings_page()), ("results", results)):
             (folder / f"{name}.md").write_text(text, encoding="utf-8")
             print(f"docs/generated/{name}.md")
     found = complaints()

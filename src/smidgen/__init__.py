@@ -12,15 +12,16 @@ if TYPE_CHECKING:
     from smidgen.actions.convert import convert
     from smidgen.actions.demo import demo
     from smidgen.actions.evaluate import evaluate
+    from smidgen.actions.export import export
     from smidgen.actions.inspect import inspect
     from smidgen.actions.predict import predict
     from smidgen.actions.train import train
     from smidgen.core.screen import Silent
     from smidgen.data.dataset import Dataset
 
-__all__ = ["ACTIONS", "Dataset", "Silent", "__version__", "again", "convert", "demo", "evaluate", "inspect", "predict", "train"]
+__all__ = ["ACTIONS", "Dataset", "Silent", "__version__", "again", "convert", "demo", "evaluate", "export", "inspect", "predict", "train"]
 
-ACTIONS = ("demo", "inspect", "train", "again", "predict", "evaluate", "convert", "methods")
+ACTIONS = ("demo", "inspect", "train", "again", "predict", "evaluate", "convert", "export", "methods")
 """What a user can ask for: each is a function of the same name in `smidgen.actions`, a command, and - but for `methods`, whose name the
 package of the methods has - a function of this module."""
 

@@ -207,7 +207,7 @@ class Slow:
 def test_what_is_left_is_cut_to_the_time_that_is_left(folder, tmp_path, monkeypatch):
     clock = [100.0]
     monkeypatch.setattr(minutes, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    resolved = resolve("tags", "small", {})
+    resolved = resolve("tags", "small", {"gap": {"epochs": 10}, "advcam": {"steps": 8}})
     costs = (
         StageCost("classify", "gap", "epochs", 10.0, 2, 60.0, 12.0),
         StageCost("localize", "advcam", "steps", 8, 3, 60.0, 30.0),

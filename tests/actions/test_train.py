@@ -38,8 +38,9 @@ def files(folder):
 def test_tags_in_model_scores_and_report_out(folder, tmp_path, quick):
     words = Words()
     run = smidgen.train(folder, out=tmp_path / "run", use="tags", preset="small", settings=quick, screen=words)
-    assert [stage for stage, _, _ in words.stages] == ["classify", "localize", "refine", "label", "check", "segment", "predict", "predict"]
-    assert words.planned == 8
+    stages = ["classify", "localize", "refine", "refine", "label", "check", "segment", "predict", "predict"]
+    assert [stage for stage, _, _ in words.stages] == stages
+    assert words.planned == 9
     assert re.fullmatch(r"machine   \d+ CPU cores, preset small, tf_efficientnet_lite0 with random weights", words.said[0])
     assert "9 of 9 training images have tags, masks are not used" in words.said[1]
     assert re.search(r" segment supervised: \d+\.\d s in all, \d+ MiB at most\n", (run.folder / "log.txt").read_text())

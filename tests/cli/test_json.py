@@ -84,7 +84,7 @@ def test_inspect_and_methods_tell_theirs(folder, said):
     assert {"gap", "advcam", "supervised"} <= {row["name"] for row in rows}
     (row,) = said("methods", "advcam", "--preset", "small")[1]
     (steps,) = [one for one in row["settings"] if one["name"] == "steps"]
-    assert (steps["default"], steps["preset"]) == (27, 8)
+    assert (steps["default"], steps["preset"]) == (27, 12)
 
 
 def test_errors_are_documents_and_keep_their_exit_code(folder, tmp_path, said):

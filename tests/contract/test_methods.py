@@ -75,6 +75,8 @@ def others(value: Any, hint: Any) -> Iterator[Any]:
         yield from (value + 0.25, value / 2)
     elif isinstance(value, str):
         yield f"{value}x"
+    elif value == ():
+        yield (0.5, 2.0)
     elif isinstance(value, tuple):
         yield from zip(*(tuple(others(one, None)) for one in value), strict=True)
 

@@ -9,6 +9,7 @@ from smidgen.core import keys
 METHOD = '''"""Method."""
 from smidgen.parts import walk
 from smidgen.core.fit import fit
+from smidgen.parts import settings
 
 def method():
     return walk.step()
@@ -25,6 +26,7 @@ def package(tmp_path, monkeypatch):
         "parts/walk": "def step():\n    import smidgen.parts.deep\n    return 1\n",
         "parts/deep": "import smidgen.method\nLIMIT = 1\n",  # a circle
         "parts/other": "X = 1\n",
+        "parts/settings": "class Walk: pass\n",
         "core/fit": "def fit(): pass\n",
     }
 
@@ -59,6 +61,8 @@ def test_code_matters_however_deep(package):
 
 
 def test_what_is_not_imported_and_the_core_do_not_matter(package):
+    """Nor do modules of settings: what they are set to stands in every KEY by itself."""
+    assert package(parts__settings="class Walk: pass\nclass Other: pass\n") == package()
     assert package(parts__other="X = 2\n") == package(core__fit="def fit(): return 1\n") == package()
 
 

@@ -137,7 +137,7 @@ def test_masks_that_teach_nothing_are_a_problem(folder, fill, found):
 
 def test_what_limits_the_result_is_remarked():
     """Reports b14, b26, b31, b53: blank labels, no negatives, classes that are never learned or never scored."""
-    images = [np.zeros((2, 2), np.uint8)] * 4
+    images = [np.full((2, 2), n, np.uint8) for n in range(4)]
     ab, blank = np.array([[0, 1], [1, 2]], np.uint8), np.full((2, 2), 255, np.uint8)
     val = np.array([[0, 1], [1, 1]], np.uint8)
     names = ["background", "a", "b", "c"]

@@ -59,7 +59,7 @@ def test_problems_and_remarks_are_told(mixed):
     (mixed.path / "images/2.png").write_bytes(b"")
     mixed.mask("masks/4.png", [9], shape=(6, 8))
     quick, full = summarize(Dataset.open(mixed.path)), summarize(Dataset.open(mixed.path), full=True)
-    assert [one.where for one in quick.problems] == ["images/2.png"]
+    assert [one.where for one in quick.problems] == ["images/2.png", "masks/4.png"]  # the mask is one of those looked at
     assert [one.where for one in full.problems] == ["images/2.png", "masks/4.png"]
     assert quick.images == 4
 

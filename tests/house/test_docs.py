@@ -109,3 +109,22 @@ def test_results_are_paired():
     record |= {"baseline": {"name": "cam", "values": [40.0, 42.0]}, "method": {"name": "advcam", "values": [43.0, 47.0]}}
     row = documentation.results_page([record]).splitlines()[-1]
     assert row == "| c | d | mIoU | cam 41 ± 1.4 | advcam 45 ± 2.8 | 4 ± 1.4 | 2 |"
+
+
+def test_speed_is_shown_as_ratios():
+    part = {"name": "21 classes", "baseline": [2.0, 4.0, 2.0], "method": [1.0, 1.0, 1.0]}
+    record = {"claim": "c", "data": "photos", "metric": "CPU s", "aim": "", "reached": None, "parts": [part]}
+    record |= {"baseline": {"name": "theirs"}, "method": {"name": "ours"}}
+    page = documentation.speed_page([record])
+    assert page.splitlines()[-1] == "| 21 classes | 2 | 1 | 0.5 (0.25 to 0.5) |"
+    assert "**c.** Photos; CPU s.\n" in page
+    assert "Aim: at most 1 s: not reached." in documentation.speed_page([record | {"aim": "at most 1 s", "reached": False}])
+
+
+def test_faults_are_told():
+    two = [{"seconds": 1.2, "left": 0, "equal": True}, {"seconds": 0.6, "left": 0, "equal": False}]
+    found = {"kills": 50, "runs": 5, "runs_equal": 5, "half_written": 0, "leftovers": 0, "two_processes": two}
+    lines = documentation.faults_page(found | {"interrupts": {"start": {"seconds": 0.3}}}).splitlines()[-3:]
+    assert lines[0].startswith("- SIGKILL at 50 random moments over all stages: 5 of 5 runs")
+    assert lines[1].endswith("1 phases: it ended within 0.3 s")
+    assert lines[2].endswith("all gone within 1.2 s, 0 left; 1 of 2 ended as undisturbed")

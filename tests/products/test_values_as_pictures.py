@@ -95,3 +95,15 @@ def test_nothing_of_it_needs_torch():
         "data._repr_html_(); data.samples['000']._repr_png_(); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_channels_that_are_no_colors_are_stretched_and_get_colors():
+    ramp = np.linspace(0.1, 0.2, 101, dtype=np.float32)[None]
+    flat = np.full_like(ramp, 0.7)
+    five = pictures.of_image(np.stack([ramp, flat, 1 - ramp, flat, flat]))
+    assert five[0, 50].tolist() == [128, 0, 128] or five[0, 50].tolist() == [127, 0, 127]
+    assert five[0, 0].tolist() == [0, 0, 255] and five[0, 100].tolist() == [255, 0, 0]
+    two = pictures.of_image(np.stack([ramp, 1 - ramp]))
+    assert two[0, 0].tolist() == [255, 0, 255] and two[0, 100].tolist() == [0, 255, 0]
+    assert pictures.of_image(ramp[None])[0, 50].tolist() == [38] * 3  # gray as it is: 0.15 * 255
+    assert pictures.channels_shown(3) == pictures.channels_shown(1) == ""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from smidgen.core.codec import unwritable
-from smidgen.core.errors import DataError, Problem, UsageError
+from smidgen.core.errors import DataError, LockedError, Problem, UsageError
 from smidgen.core.screen import Screen, watching
 from smidgen.data.checks import glance
 from smidgen.data.dataset import Dataset
@@ -85,6 +85,7 @@ def convert(
 
     Raises:
         UsageError: DST has something in it, or lies in SRC.
+        LockedError: Another command writes it.
         WriteError: The disk is full, or DST may not be written to; nothing is left behind.
         DataError: All that is wrong with the data, each with file and remedy.
     """
@@ -110,10 +111,14 @@ def convert(
 
 def _check_target(folder: Path, src: str | Path | Dataset) -> None:
     source = src.folder if isinstance(src, Dataset) else Path(src)
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise UsageError(f"{folder}: there is something already: name a new folder, or empty this one")
+    _nothing_there(folder)
     if source is not None and source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
         raise UsageError(f"{folder}: lies in {source}, which would then hold two datasets: name a folder outside of it")
+
+
+def _nothing_there(folder: Path) -> None:
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise UsageError(f"{folder}: there is something already: name a new folder, or empty this one")
 
 
 def _stop(problems: list[Problem], skip_broken: bool) -> None:
@@ -124,9 +129,19 @@ def _stop(problems: list[Problem], skip_broken: bool) -> None:
 @contextlib.contextmanager
 def _unfinished(folder: Path) -> Iterator[Path]:
     """A folder beside the final one, which gets its name when all is in it; else it goes."""
+    from filelock import FileLock, Timeout
+
     part = folder.with_name(f".{folder.name}.part")
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise LockedError(f"{folder}: another command writes it: wait for it, or name another folder") from error
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    try:
+        _nothing_there(folder)  # another command may just have finished it
         shutil.rmtree(part, ignore_errors=True)  # a command that was killed left it
         part.mkdir()
         yield part
@@ -138,6 +153,9 @@ def _unfinished(folder: Path) -> Iterator[Path]:
         raise unwritable(folder, error) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            Path(lock.lock_file).unlink(missing_ok=True)  # before it is free: who waits for it opens a new one
+        lock.release()
 
 
 def _flush(part: Path) -> None:

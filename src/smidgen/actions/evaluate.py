@@ -14,15 +14,16 @@ import numpy as np
 
 from smidgen.actions import models
 from smidgen.actions.opening import open_data
-from smidgen.actions.scoring import Scored, facts, score
+from smidgen.actions.scoring import Scored, facts, row, score
 from smidgen.core.codec import write_atomically
 from smidgen.core.errors import DataError, UsageError
 from smidgen.core.machine import versions
 from smidgen.core.screen import Screen, watching
 from smidgen.data.dataset import Dataset
+from smidgen.data.ranges import read_by
 from smidgen.products.labels import LabelMap
 from smidgen.products.masks import read_mask
-from smidgen.report.content import Picture, ScoreRow, arrange
+from smidgen.report.content import Picture, arrange
 from smidgen.report.training import TrainingReport, write_report
 
 STOPPED = "stopped; nothing was written"
@@ -49,6 +50,12 @@ class Evaluated:
         """What `--json` tells."""
         return {**self.facts, "path": self.path}
 
+    def _repr_html_(self) -> str:
+        """The figures, for notebooks."""
+        from smidgen.actions.shown import of_evaluation
+
+        return of_evaluation(self.facts, self.path)
+
 
 def evaluate(
     run_or_masks: str | Path,
@@ -57,6 +64,7 @@ def evaluate(
     split: Split = "val",
     label_folder: str | None = None,
     out: str | Path | None = None,
+    device: models.Device = "auto",
     screen: Screen | None = None,
 ) -> Evaluated:
     """Score a run's model, or a folder of masks, against the masks of a dataset.
@@ -64,11 +72,12 @@ def evaluate(
     One confusion matrix over all images; pixels with 255 are removed; classes that neither side has are excluded and named.
 
     Args:
-        run_or_masks: Run folder, or a folder of index masks named as the images.
+        run_or_masks: Run folder, a file that `smidgen export` wrote, or a folder of index masks named as the images.
         data: Folder with images and masks; in Python also a Dataset.
         split: Which images; where the split was drawn, the one that the run was trained with.
         label_folder: Folder of labels to score against instead of masks/.
         out: JSON file for the figures; RUN/evaluation-NAME-SPLIT.json by default, none for masks.
+        device: Where the network runs: cpu or gpu; auto = a GPU where there is one.
         screen: Hears of the progress; bars where somebody looks by default, smidgen.Silent() for none.
 
     Returns:
@@ -83,13 +92,14 @@ def evaluate(
     opened = _usable(open_data(data, label_folder), screen)
     of_run = models.is_run(source)
     wanted = _wanted(opened, split, models.run_folder(source)) if of_run else _of_split(opened, split)
-    predictions = _of_model(source, wanted) if of_run else _masks(source, wanted)
+    predictions = _of_model(source, wanted, device) if of_run else _masks(source, wanted)
     with screen.step("score", len(predictions), 0, "images") as bar:
         scored = score(wanted, predictions, bar)
     if scored is None:
         raise UsageError(f"{source}: no image of {opened.name} ({split}) has both a mask and a prediction: check names and --split")
     found = facts(scored) | {"data": opened.name, "split": split, "of": str(source)}
-    path = Path(out) if out is not None else (source / f"evaluation-{opened.name}-{split}.json" if of_run else None)
+    beside = source.parent if source.is_file() else source
+    path = Path(out) if out is not None else (beside / f"evaluation-{opened.name}-{split}.json" if of_run else None)
     if path is not None:
         write_atomically(path, lambda part: part.write_text(json.dumps(found, indent=1), encoding="utf-8"))
         _report(wanted, scored, predictions, f"{split}, {source.name}", path.with_suffix(".html"))
@@ -105,7 +115,7 @@ def _report(data: Dataset, scored: Scored, predictions: Mapping[str, Any], name:
         return Picture(id, sample.image(), prediction=prediction, truth=sample.label(), tags=tags, score=scored.images[id], group=group)
 
     pictures = tuple(picture(id, group) for group, ids in arrange(scored.images).items() for id in ids)
-    rows = (ScoreRow(name, scored.total, scored.counts),)
+    rows = (row(name, scored),)
     about = {"kind": "evaluation", "environment": versions(), "made": time.strftime("%Y-%m-%d %H:%M")}
     write_report(TrainingReport(data.name, data.classes, pictures=pictures, scores=rows, **about), path)
 
@@ -169,22 +179,25 @@ def _masks(folder: Path, data: Dataset) -> _Lazy:
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder: name a run folder or a folder of masks")
     paths = {id: path for id in data.samples if (path := folder / f"{id}.png").is_file()}
-    return _Lazy(paths, lambda id: read_mask(paths[id]))
+    return _Lazy(paths, lambda id: read_mask(paths[id], data.mask_values))
 
 
-def _of_model(run: Path, data: Dataset) -> _Lazy:
+def _of_model(run: Path, data: Dataset, device: models.Device) -> _Lazy:
     """What a model says, image by image."""
-    segmenter = models.load(run)
+    segmenter = models.load(run, device)
     if tuple(segmenter.classes.names) != tuple(data.classes.names):
         raise UsageError(
             f"{run}: the model knows the classes {', '.join(segmenter.classes.names)}, the data {', '.join(data.classes.names)}: "
             "use data with the same classes in the same order"
         )
+    if data.channels not in (1, takes := segmenter.channels):
+        raise UsageError(f"{run}: the model takes images of {takes} channels, those of {data.name} have {data.channels}: convert them")
     restrict, how = models.way(run)
     with_masks = {id: sample for id, sample in data.samples.items() if sample.read_label is not None}
 
     def look(id: str) -> np.ndarray:
         sample = with_masks[id]
-        return segmenter.predict(sample.image(), sample.tags if restrict else None, **how).label
+        image = read_by(sample, segmenter.value_range).image()
+        return segmenter.predict(image, sample.tags if restrict else None, **how).label
 
     return _Lazy(with_masks, look)

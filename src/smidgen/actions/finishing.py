@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
 import shutil
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from smidgen.actions.labeling import label_next
 from smidgen.actions.reporting import Outcome, report
 from smidgen.actions.scoring import Scored, facts, score
 from smidgen.actions.shown import write_sheet
@@ -17,10 +19,15 @@ from smidgen.actions.train import Job
 from smidgen.core.codec import write_atomically
 from smidgen.core.run import Run
 from smidgen.data.dataset import Dataset
+from smidgen.parts.metrics.presence import without_a_pixel
 from smidgen.parts.metrics.ranking import TagRanking, rank, tag_table
+from smidgen.products.climbs import read as read_climbs
 from smidgen.products.segmenter import Segmenter
+from smidgen.report.climbs import Climbs
+from smidgen.report.climbs import summed as summed_climbs
 from smidgen.report.evidence import summed
 
+LOG = logging.getLogger(__name__)
 LOOKED_AT = 120
 """Training images that are predicted for pictures, agreement and the list of the least certain ones."""
 
@@ -71,7 +78,33 @@ def _outcome(job: Job, run: Run, val: Dataset, looked: Dataset, predictions: Map
     ranking = _ranking(val, products["classify"]) if "classify" in products else None
     deletions = products.get("check") or {}
     tested = summed(deletions, job.full) if deletions else None
-    return Outcome(val, looked, predictions, products.get("localize"), products.get("refine"), labels, scored, ranking, tested, deletions)
+    ask = label_next(looked, predictions["train"], labels) if "train" in predictions else ()
+    return Outcome(
+        val,
+        looked,
+        predictions,
+        heatmaps=products.get("localize"),
+        refined=products.get("refine"),
+        labels=labels,
+        scored=scored,
+        ranking=ranking,
+        deletion=tested,
+        deletions=deletions,
+        ask=ask,
+        climbs=_climbs(run),
+    )
+
+
+def _climbs(run: Run) -> Climbs | None:
+    """How the localizer's climbs went, where it climbs: a line of the log; said on the screen where they failed."""
+    one = next((one for one in run.finished if one.stage == "localize"), None)
+    found = None if one is None else summed_climbs(read_climbs(one.folder, tuple(one.product)))
+    if one is None or found is None:
+        return None
+    LOG.info("%s %s: %s", one.stage, one.method, found.line)
+    if found.note is not None:
+        run.screen.say(f"note      {found.note.text}")
+    return found
 
 
 def _ranking(val: Dataset, classifier: Any) -> TagRanking | None:
@@ -89,9 +122,25 @@ def _write_scores(job: Job, outcome: Outcome) -> None:
         ranking = outcome.ranking
         values = {name: None if np.isnan(value) else float(value) for name, value in zip(ranking.names, ranking.ap, strict=True)}
         found["tags"] = {"map": None if np.isnan(ranking.mean) else ranking.mean, "ap": values}
+    if outcome.labels is not None:
+        found["pseudo_masks"] = _vanished(job, outcome.labels)
     if outcome.deletion is not None:
         found["deletion"] = outcome.deletion.record()
+    if outcome.climbs is not None:
+        found["climbs"] = outcome.climbs.record()
+    if outcome.ask:
+        found["label_next"] = {"among": len(outcome.predictions["train"]), "images": [one.record() for one in outcome.ask]}
     write_atomically(job.folder / "scores.json", lambda part: part.write_text(json.dumps(found, indent=1), encoding="utf-8"))
+
+
+def _vanished(job: Job, labels: Mapping[str, Any]) -> Mapping[str, Mapping[str, int]]:
+    """Of each class, in how many images the way from tag to mask lost it; it may vanish in rounds that learn from themselves."""
+    tags = {id: job.full.samples[id].tags or () for id in labels}
+    found = without_a_pixel(((labels[id].label, of) for id, of in tags.items() if of), job.full.classes.names)
+    for name, one in found.items():
+        if one["without_a_pixel"]:
+            LOG.info("pseudo-masks: %s has no pixel in %d of %d images tagged so", name, one["without_a_pixel"], one["tagged"])
+    return found
 
 
 def _write_pictures(job: Job, outcome: Outcome) -> None:

@@ -13,11 +13,12 @@ from smidgen.actions.opening import open_data
 from smidgen.actions.spoken import spoken
 from smidgen.actions.train import train
 from smidgen.core import settings
-from smidgen.core.errors import DataError, Problem
+from smidgen.core.errors import DataError, Problem, UsageError
 from smidgen.core.machine import cores, default_preset
 from smidgen.core.plan import Plan
 from smidgen.core.screen import Screen, watching
 from smidgen.data.dataset import Dataset
+from smidgen.data.formats import Unannotated
 from smidgen.data.summary import Summary, summarize
 from smidgen.recipes.choice import resolve
 
@@ -55,6 +56,11 @@ class Inspected:
         return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "lines"} | {"next": self.next}
 
     @property
+    def exit_code(self) -> int:
+        """Of the command: 2 where something is wrong with the data, as `train` would end."""
+        return UsageError.exit_code if self.problems else 0
+
+    @property
     def problems(self) -> tuple[Problem, ...]:
         """What is wrong, with remedies."""
         return self.summary.problems
@@ -88,6 +94,7 @@ def inspect(
     use: Use | None = None,
     preset: str | None = None,
     label_folder: str | None = None,
+    unannotated: Unannotated = "unlabeled",
     val: float = 0.2,
     seed: int = 0,
     full: bool = False,
@@ -95,13 +102,14 @@ def inspect(
 ) -> Inspected:
     """Tell what is in a dataset before anything is trained: labels, problems, recipe, time.
 
-    Reads headers, tables, end markers and a seeded sample of the masks.
+    Reads headers, tables, end markers and a seeded sample of the masks. The command ends with exit code 2 where something is wrong.
 
     Args:
         data: Folder with images and whatever labels there are; in Python also a Dataset.
         use: Which supervision `train` would use; all there is by default.
         preset: small (two cores), base or large (GPU), demo, paper, or a YAML file of your own.
         label_folder: Folder of labels to read instead of masks/, such as scribbles.
+        unannotated: What images of a COCO file without any annotation are: not labeled yet, or known to hold none.
         val: Share of the groups that validate, where split.csv does not say.
         seed: Of the split that is drawn where there is no split.csv.
         full: Decode every file.
@@ -113,7 +121,7 @@ def inspect(
     Raises:
         DataError: There is no such folder, or no image in it.
     """
-    opened = open_data(data, label_folder, val, seed)
+    opened = open_data(data, label_folder, val, seed, unannotated)
     with watching(screen).step("look", len(opened.samples), 0, "images") as bar:
         summary = summarize(opened, full, progress=lambda done, of: bar.advance())
     usable = opened.using(use)
@@ -123,7 +131,7 @@ def inspect(
         chosen, reason = None, str(error)
     name = preset or default_preset()
     stages, minutes = plan(chosen, usable, name) if chosen else ((), None)
-    said = {"use": use, "preset": preset, "label_folder": label_folder, "val": val, "seed": seed}
+    said = {"use": use, "preset": preset, "label_folder": label_folder, "unannotated": unannotated, "val": val, "seed": seed}
     command = spoken(train, ["DATA" if isinstance(data, Dataset) else data], said)
     return Inspected(
         summary, chosen, stages, minutes, tuple(_lines(summary, chosen, reason, stages, minutes, name)), command, _tagged(opened, summary)

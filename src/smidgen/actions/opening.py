@@ -6,21 +6,26 @@ from pathlib import Path
 
 from smidgen.core.errors import DataError
 from smidgen.core.screen import Screen
-from smidgen.data.checks import verify
+from smidgen.data.checks import Facts, examine, judge
 from smidgen.data.dataset import Dataset
+from smidgen.data.formats import Unannotated
 
 
-def open_data(data: str | Path | Dataset, label_folder: str | None = None, val: float = 0.2, seed: int = 0) -> Dataset:
+def open_data(
+    data: str | Path | Dataset, label_folder: str | None = None, val: float = 0.2, seed: int = 0, unannotated: Unannotated = "unlabeled"
+) -> Dataset:
     """The dataset in a folder, or the one given.
 
     Raises:
         DataError: There is no such folder, or nothing in it.
     """
-    return data if isinstance(data, Dataset) else Dataset.open(Path(data), label_folder=label_folder, val=val, seed=seed)
+    if isinstance(data, Dataset):
+        return data
+    return Dataset.open(Path(data), label_folder=label_folder, val=val, seed=seed, unannotated=unannotated)
 
 
-def checked(data: Dataset, cache: Path | None, skip_broken: bool, screen: Screen) -> Dataset:
-    """The dataset with every file decoded once; what is broken stops the work or is left out.
+def checked(data: Dataset, cache: Path | None, skip_broken: bool, screen: Screen) -> tuple[Dataset, Facts]:
+    """The dataset with every file decoded once, and what that told; what is broken stops the work or is left out.
 
     Args:
         data: What to check.
@@ -34,11 +39,12 @@ def checked(data: Dataset, cache: Path | None, skip_broken: bool, screen: Screen
     readers = ("read_image", "read_label", "read_instances")
     files = sum(getattr(sample, reader) is not None for sample in data.samples.values() for reader in readers)
     with screen.step("check", files, 0, "files") as bar:
-        problems = verify(data, cache, lambda done, of: bar.advance())
+        facts = examine(data, cache, lambda done, of: bar.advance())
+    problems = judge(data, facts)
     fatal = [problem for problem in problems if not (skip_broken and problem.ids)]
     if fatal:
         raise DataError(problems)
     broken = {id for problem in problems for id in problem.ids}
     for problem in problems:
         screen.say(f"left out  {problem}")
-    return data.without(broken) if broken else data
+    return data.without(broken) if broken else data, facts

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,18 @@ from smidgen.actions import models
 from smidgen.core.codec import write_atomically
 from smidgen.core.errors import ShapeError, UsageError
 from smidgen.core.screen import Screen, watching
-from smidgen.data.images import SUFFIXES, Broken, ImageFile, header
+from smidgen.data.images import SUFFIXES, Broken
+from smidgen.data.large import opened
 from smidgen.data.layout import list_files
-from smidgen.products import masks
+from smidgen.products import looking, masks
+from smidgen.products.probs_file import probs_file
+from smidgen.products.resizing import sampled
 
 TABLE = "predictions.csv"
+UNSURE = 8
+"""So many of the least certain images are named."""
+OVERLAY_SIDE = 4096
+"""Pictures of larger images show every second pixel, or third …"""
 STOPPED = "stopped; the masks that are there are whole; the same command starts over"
 """What is said after Ctrl-C."""
 
@@ -40,6 +49,17 @@ class Predicted:
     confidence: dict[str, float]
     left_out: dict[str, str]
 
+    @property
+    def least_certain(self) -> tuple[str, ...]:
+        """The images that the model is least sure of, first the one of lowest confidence: what to look at, or to label next."""
+        return tuple(sorted(self.confidence, key=lambda image: (self.confidence[image], image))[:UNSURE])
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What `--json` tells."""
+        told = {"folder": self.folder, "masks": self.masks, "confidence": self.confidence, "left_out": self.left_out}
+        return {**told, "least_certain": self.least_certain}
+
     def _repr_html_(self) -> str:
         """The least certain masks over their images, for notebooks."""
         from smidgen.actions.shown import of_masks
@@ -57,19 +77,24 @@ def predict(
     scales: tuple[float, ...] | None = None,
     flip: bool = False,
     skip_broken: bool = False,
+    device: models.Device = "auto",
     screen: Screen | None = None,
 ) -> Predicted:
     """Predict a mask for each image: an index PNG with a palette, of the image's size and name.
 
+    Images may be of any size: large ones are read, looked at and written strip by strip. Masks hold the values that the masks of the
+    training data held (nnU-Net's 0, 1, 2, 4, say).
+
     Args:
-        run: Run folder, or the model folder in it.
+        run: Run folder, the model folder in it, or a file that `smidgen export` wrote (torch is not needed then).
         images: A folder (searched with its subfolders; of a data folder, its images/), one image, or several.
         out: Where masks go; RUN/predictions/NAME by default.
-        overlay: Also write pictures of the image with the mask over it.
+        overlay: Also write pictures of the image with the mask over it, of 4096 pixels at most.
         probs: Also write all class probabilities (npz, one array `probs` of classes x height x width, float16).
         scales: Relative input sizes whose probabilities are averaged; by default as the run was scored.
         flip: Also average over the mirrored image, if the run was scored without.
         skip_broken: Leave out images that can't be read instead of stopping.
+        device: Where the network runs: cpu or gpu; auto = a GPU where there is one.
         screen: Hears of the progress; bars where somebody looks by default, smidgen.Silent() for none.
 
     Returns:
@@ -85,38 +110,77 @@ def predict(
     files = _listed(images) if root is None else _below(root, folder)
     names = _mask_names(root, files)
     _check_targets(files, names, folder, root)
-    segmenter = models.load(Path(run))
+    segmenter = models.load(Path(run), device)
     how: dict[str, Any] = models.way(Path(run))[1]
     how |= ({"scales": scales} if scales else {}) | ({"flip": True} if flip else {})
+    job = _Job(segmenter, folder, how, overlay, probs)
     predicted = Predicted(folder, {}, {}, {})
     with screen.step("predict", len(files), 0, "images") as bar:
         for file in files:
             bar.advance()
             try:
-                image = ImageFile(str(file), channels=header(str(file)).channels, value_range=segmenter.architecture.value_range).read()
-                scores = segmenter.predict(image, keep_probs=probs, **how)
+                confidence = job.predict(file, names[file])
             except (Broken, ShapeError) as error:
                 if not skip_broken:
                     raise UsageError(f"{file}: {error}; or leave such images out with --skip-broken") from error
                 predicted.left_out[str(file)] = str(error)
                 continue
-            target = folder / f"{names[file]}.png"
-            masks.write_mask(target, scores.label)
-            if overlay:
-                picture = masks.overlay(image, scores.label, background=segmenter.classes.background)
-                masks.write_image(folder / "overlays" / f"{names[file]}.jpg", picture)
-            if scores.probs is not None:
-                write_probs(folder / "probs" / f"{names[file]}.npz", scores.probs)
-            predicted.masks[str(file)] = str(target)
-            predicted.confidence[str(file)] = float(np.mean(scores.confidence))
+            predicted.masks[str(file)] = str(job.mask(names[file]))
+            predicted.confidence[str(file)] = confidence
     _write_table(predicted)
     return predicted
 
 
-def write_probs(path: Path, probs: np.ndarray) -> None:
-    """Class probabilities as float16."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda part: np.savez_compressed(part, probs=probs.astype(np.float16)))
+@dataclass(frozen=True)
+class _Job:
+    """What is done with each image.
+
+    Args:
+        segmenter: Looks.
+        folder: Where masks go.
+        how: How it looks.
+        overlay: Whether pictures are wanted.
+        probs: Whether probabilities are wanted.
+    """
+
+    segmenter: Any
+    folder: Path
+    how: Mapping[str, Any]
+    overlay: bool
+    probs: bool
+
+    def mask(self, name: str) -> Path:
+        return self.folder / f"{name}.png"
+
+    def predict(self, file: Path, name: str) -> float:
+        """Write what is wanted of one image; its mean confidence."""
+        model = self.segmenter
+        with opened(str(file), model.channels, model.value_range) as image:
+            size = (int(image.shape[1]), int(image.shape[2]))
+            step = math.ceil(max(size) / OVERLAY_SIDE)
+            wide = max(model.mask_values, default=0) > np.iinfo(np.uint8).max
+            shown: list[np.ndarray] = []
+            sure: list[float] = []
+            shape = (len(model.classes), *size)
+            with probs_file(self.folder / "probs" / f"{name}.npz", shape) if self.probs else nullcontext() as kept:
+                masks.write_strips(self.mask(name), size, self._strips(image, step, shown, sure, kept), wide)
+            if self.overlay:
+                seen = image if step == 1 and isinstance(image, np.ndarray) else sampled(image, step)
+                picture = masks.overlay(seen, np.concatenate(shown), background=model.classes.background)
+                masks.write_image(self.folder / "overlays" / f"{name}.jpg", picture)
+        return sum(sure) / math.prod(size)
+
+    def _strips(self, image: Any, step: int, shown: list[np.ndarray], sure: list[float], kept: Any) -> Iterator[np.ndarray]:
+        """Rows of the mask; on the way what is shown, the sum of confidence and the probabilities are put aside."""
+        row, values = 0, np.array(self.segmenter.mask_values)
+        for part in looking.strips(self.segmenter, image, keep_probs=self.probs, **self.how):
+            sure.append(float(part.confidence.sum(dtype=np.float64)))
+            if self.overlay:
+                shown.append(part.label[-row % step :: step, ::step])
+            if kept is not None:
+                kept.add(part.probs)
+            row += len(part.label)
+            yield values[part.label] if values.size else part.label
 
 
 def _image_folder(folder: Path) -> Path:
@@ -165,7 +229,7 @@ def _check_targets(files: Sequence[Path], names: Mapping[Path, str], folder: Pat
 
 
 def _default_folder(run: Path, root: Path | None) -> Path:
-    base = run.parent if run.name == "model" else run
+    base = models.run_folder(run)
     return base / "predictions" / (root.resolve().name if root else "images")
 
 

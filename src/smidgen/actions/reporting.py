@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from smidgen.actions.scoring import Scored
+from smidgen.actions.labeling import ToLabel, score_next
+from smidgen.actions.scoring import Scored, row
 from smidgen.actions.spoken import spoken
 from smidgen.core import registry
 from smidgen.core.machine import cores, versions
@@ -20,6 +21,8 @@ from smidgen.data.summary import summarize
 from smidgen.parts.imaging.hiding import hidden
 from smidgen.parts.metrics.confusion import Confusion
 from smidgen.parts.metrics.ranking import TagRanking
+from smidgen.products.sample import Classes
+from smidgen.report.climbs import Climbs, ShownClimb
 from smidgen.report.content import (
     BY_CONFIDENCE,
     BY_SCORE,
@@ -48,7 +51,6 @@ SHOWN_VAL = 6
 """Validation images in each group: best, median, worst."""
 SHOWN_HIDDEN = 3
 """Examples of the deletion test."""
-UNSURE = 10
 USED = {"tags": "image tags only", "masks": "masks", "sparse": "scribbles and points"}
 
 
@@ -67,6 +69,8 @@ class Outcome:
         ranking: Image-level average precision on val.
         deletion: The deletion test, summed over images.
         deletions: The same, image by image.
+        ask: Images to label next.
+        climbs: How the localizer's climbs went; None where it does not climb.
     """
 
     val: Dataset
@@ -79,6 +83,8 @@ class Outcome:
     ranking: TagRanking | None
     deletion: DeletionTest | None = None
     deletions: Mapping[str, Any] = field(default_factory=dict)
+    ask: tuple[ToLabel, ...] = ()
+    climbs: Climbs | None = None
 
 
 def report(job: Job, run: Run, outcome: Outcome) -> None:
@@ -99,8 +105,11 @@ def report(job: Job, run: Run, outcome: Outcome) -> None:
             agreements=tuple(_agreements(job, outcome)),
             deletion=outcome.deletion,
             hidden=tuple(_hidden(job, run, outcome)),
+            climbs=outcome.climbs,
+            climbed=tuple(_climbed(job, outcome)),
             notes=job.chosen.notes,
-            uncertain=tuple(_uncertain(outcome, confidence)),
+            uncertain=tuple(_uncertain(job, outcome)),
+            looked=len(outcome.predictions.get("train", {})),
             next_steps=_next(job, outcome),
             command=_command(job),
             environment=_environment(job, run),
@@ -178,13 +187,15 @@ def _data_card(job: Job) -> DataCard:
         SplitCounts(split, one.images, one.tags, one.masks, one.sparse, one.instances, used.get(split))
         for split, one in summary.splits.items()
     )
-    images = {split: _class_images(getattr(job.full, split), len(job.full.classes)) for split in summary.splits}
+    images = {split: _class_images(getattr(job.full, split), job.full.classes) for split in summary.splits}
     use = USED.get(str(job.words["use"]), "image tags only" if job.chosen.recipe == "tags" else f"{len(job.data.labeled)} masks")
     return DataCard(job.full.name, use, counts, images, (*job.full.notes, *summary.remarks), job.full.problems)
 
 
-def _class_images(samples: Mapping[str, Any], classes: int) -> list[int]:
-    return [sum(i in (sample.tags or ()) for sample in samples.values()) for i in range(classes)]
+def _class_images(samples: Mapping[str, Any], classes: Classes) -> list[int | None]:
+    """Images that are known to hold each class; None for the background, which is no tag."""
+    held = [sum(i in (sample.tags or ()) for sample in samples.values()) for i in range(len(classes))]
+    return [None if i == classes.background else n for i, n in enumerate(held)]
 
 
 def _stage_card(one: Finished, outcome: Outcome, run: Run) -> StageCard:
@@ -213,7 +224,7 @@ def _score_rows(outcome: Outcome) -> Iterator[ScoreRow]:
     }
     for name, scored in outcome.scored.items():
         title, note = texts[name]
-        yield ScoreRow(title, scored.total, scored.counts, note)
+        yield row(title, scored, note)
 
 
 def _agreements(job: Job, outcome: Outcome) -> Iterator[Agreement]:
@@ -247,30 +258,60 @@ def _hidden(job: Job, run: Run, outcome: Outcome) -> Iterator[Hidden]:
         )
 
 
+def _climbed(job: Job, outcome: Outcome) -> Iterator[ShownClimb]:
+    """The climbs nearest to failing, with what they found before anything refined it."""
+    if outcome.climbs is None or outcome.heatmaps is None:
+        return
+    for one in outcome.climbs.strained():
+        found = outcome.heatmaps[one.id]
+        if one.label in found.ids:
+            sample = job.full.samples[one.id]
+            yield ShownClimb(one, job.full.classes.names[one.label], sample.image(), found.maps[found.ids.index(one.label)])
+
+
 def _at(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """The image at another size: every place's nearest pixel."""
     rows, columns = (((np.arange(new) + 0.5) * old / new).astype(int) for old, new in zip(image.shape[1:], size, strict=True))
     return image[:, rows[:, None], columns]
 
 
-def _uncertain(outcome: Outcome, confidence: Mapping[str, float]) -> Iterator[Uncertain]:
-    candidates = [id for id in outcome.predictions.get("train", {}) if outcome.looked.samples[id].read_label is None]
-    for id in sorted(candidates, key=lambda id: confidence[id])[:UNSURE]:
-        label = outcome.predictions["train"][id].label
-        yield Uncertain(id, outcome.looked.samples[id].image(), label, confidence[id])
+def _uncertain(job: Job, outcome: Outcome) -> Iterator[Uncertain]:
+    names = job.full.classes.names
+    for one in outcome.ask:
+        sample, scores = outcome.looked.samples[one.id], outcome.predictions["train"][one.id]
+        tags = tuple(names[i] for i in sample.tags or ())
+        yield Uncertain(one.id, sample.image(), scores.label, one.confidence, one.agreement, tags, scores.confidence)
 
 
 def _next(job: Job, outcome: Outcome) -> tuple[str, ...]:
     run = job.folder
     steps = [f"`smidgen predict {run} IMAGES --out MASKS --overlay` paints new images."]
-    if not outcome.scored:
+    if "val" not in outcome.scored and (asked := score_next(outcome.val, job.resolved.seed)):
         steps.append(
-            "Draw masks for the ten images listed as least certain, save them in `masks/` and run the same command: then there is a score."
+            f"For a score, draw masks for these val images, save them in `masks/` and run the same command: {', '.join(asked)}. "
+            "They are drawn at random: a score of the hard ones only would be too low."
         )
+    unused = sum(sample.read_label is not None for id, sample in job.full.train.items() if id not in job.data.labeled)
+    if unused and job.words["use"] == "tags":
+        steps.append(f"{unused} training images have masks that were not used: the same command without `--use tags` learns from them.")
+    if "val" in outcome.scored and (weak := _weakest(job, outcome.scored["val"])):
+        steps.append(weak)
     if outcome.ranking is not None and not np.isnan(outcome.ranking.mean):
         worst = outcome.ranking.names[int(np.nanargmin(outcome.ranking.ap))]
         steps.append(f"The classifier finds '{worst}' worst: more images with and without it teach most.")
     return tuple(steps)
+
+
+def _weakest(job: Job, scored: Scored) -> str:
+    """The class with the lowest IoU on val, and how little it was learned from; "" where there is but one."""
+    total = scored.total
+    real = [i for i in np.flatnonzero(total.truth) if i != total.background]
+    if len(real) < 2:
+        return ""
+    worst = min(real, key=lambda i: (total.iou[i], i))
+    held = sum(int(worst) in (sample.tags or ()) for sample in job.data.train.values())
+    text = f"'{total.names[worst]}' is found worst (IoU {100 * total.iou[worst]:.1f})"
+    return f"{text}; {held} of {len(job.data.train)} training images are known to hold it: more of them teach most." if held else f"{text}."
 
 
 def _command(job: Job) -> str:

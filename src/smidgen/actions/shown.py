@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from smidgen.actions import figures
 from smidgen.core.codec import write_atomically
-from smidgen.data.images import ImageFile, header
+from smidgen.data.images import Broken, ImageFile, header
 from smidgen.products import pictures
 from smidgen.products.masks import read_mask
 from smidgen.report.content import arrange
@@ -43,14 +44,33 @@ def write_sheet(
 
 
 def of_run(folder: Path, scores: Mapping[str, Any]) -> str:
-    """A run: its score, its pictures, and where the rest is."""
+    """A run: its score, its pictures, what to label next, and where the rest is."""
     path, val = folder / SHEET, scores.get("val")
-    lines, figures = [f"report: {folder / 'report.html'}"], ""
+    lines, table = [f"report: {folder / 'report.html'}"], ""
+    if asked := figures.label_next(scores):
+        lines.insert(0, f"label next, for the model is least sure of them: {', '.join(asked)}")
     if val:
-        lines.insert(0, f"val mIoU {100 * val['miou']:.1f}, the mean over {val['miou_is_mean_of']}")
-        rows = [(name, "n/a" if one is None else f"{100 * one:.1f}") for name, one in val["iou"].items()]
-        figures = pictures.table(("class", "IoU"), rows)
-    return pictures.gallery(f"run {folder}", (), lines) + figures + (path.read_text(encoding="utf-8") if path.is_file() else "")
+        lines[:0] = _scored(val, "val ")
+        table = pictures.table(figures.CLASS_COLUMNS, figures.class_rows(val))
+    return pictures.gallery(f"run {folder}", (), lines) + table + (path.read_text(encoding="utf-8") if path.is_file() else "")
+
+
+def of_evaluation(facts: Mapping[str, Any], path: Path | None) -> str:
+    """Figures of an evaluation.
+
+    Args:
+        facts: As in `scores.json`.
+        path: Where they were written.
+    """
+    lines = [*_scored(facts, ""), *([f"report: {path.with_suffix('.html')}"] if path else [])]
+    return pictures.gallery(f"{facts['of']} on {facts['data']}, {facts['split']}", (), lines) + pictures.table(
+        figures.CLASS_COLUMNS, figures.class_rows(facts)
+    )
+
+
+def _scored(facts: Mapping[str, Any], where: str) -> list[str]:
+    spread = figures.spread(facts, "miou")
+    return [f"{where}mIoU {figures.percent(facts['miou'])}{spread}, the mean over {facts['miou_is_mean_of']}", *figures.further(facts)]
 
 
 def of_masks(folder: Path, masks: Mapping[str, str], confidence: Mapping[str, float]) -> str:
@@ -70,6 +90,13 @@ def _masks(images: Iterable[str], masks: Mapping[str, str], confidence: Mapping[
     for image in images:
         if not (Path(image).is_file() and Path(masks[image]).is_file()):
             continue  # moved since
-        seen = ImageFile(image, channels=header(image).channels).read()
+        seen = _read(image)
         sure = f"  {100 * confidence[image]:.0f} % sure" if image in confidence else ""
         yield pictures.laid_over(seen, read_mask(Path(masks[image]))), f"{Path(image).name}{sure}"
+
+
+def _read(image: str) -> np.ndarray:
+    try:
+        return ImageFile(image, channels=header(image).channels).read()
+    except Broken:  # its pages are channels, else it would not have been predicted
+        return ImageFile(image, channels=header(image, every=True).channels, every=True).read()

@@ -30,7 +30,9 @@ from smidgen.core.registry import STAGES, nearest
 from smidgen.core.screen import Logged, Screen, Silent, watching
 from smidgen.core.settings import Machine, is_file, overlay, validated
 from smidgen.core.settings import preset as preset_of
+from smidgen.data.checks import content_remarks
 from smidgen.data.dataset import Dataset
+from smidgen.data.formats import Unannotated
 from smidgen.parts.networks.settings import Encoder
 from smidgen.recipes.choice import SUPPLIED, Resolved, resolve
 
@@ -99,6 +101,7 @@ def train(
     devices: int | None = None,
     labeled: str | None = None,
     label_folder: str | None = None,
+    unannotated: Unannotated = "unlabeled",
     val: float = 0.2,
     seed: int = 0,
     skip_broken: bool = False,
@@ -128,6 +131,7 @@ def train(
         devices: Processes on this machine, one a GPU or a share of the cores; the same as machine.devices.
         labeled: How many training images keep their masks: a number, or a share such as 10%; drawn by group with the seed.
         label_folder: Folder of labels to read instead of masks/, such as scribbles.
+        unannotated: What images of a COCO file without any annotation are: not labeled yet, or known to hold none.
         val: Share of the groups that validate, where split.csv does not say; 0 = none.
         seed: All randomness derives from it.
         skip_broken: Leave out images with a problem instead of stopping.
@@ -203,8 +207,8 @@ def prepared(data: str | Path | Dataset, folder: Path, words: Mapping[str, Any],
         words: Arguments of `train`.
         screen: Hears what was found.
     """
-    full = open_data(data, words["label_folder"], words["val"], words["seed"])
-    full = checked(full, folder / "checked.json", words["skip_broken"], screen)
+    full = open_data(data, words["label_folder"], words["val"], words["seed"], words["unannotated"])
+    full, facts = checked(full, folder / "checked.json", words["skip_broken"], screen)
     data = full.using(words["use"])
     if words["labeled"] is not None:
         data = data.keeping(words["labeled"], words["seed"])
@@ -219,7 +223,7 @@ def prepared(data: str | Path | Dataset, folder: Path, words: Mapping[str, Any],
     last = _stages_until(job)
     screen.plan(len(plan.stages) + bool(full.val) if last in (None, len(plan.stages)) else last)
     screen.say(f"recipe    {chosen.recipe}: {chosen.why}")
-    for note in (*full.notes, *chosen.notes):
+    for note in (*full.notes, *chosen.notes, *content_remarks(data, facts)):
         screen.say(f"note      {note}")
     if warm is not None:
         screen.say(f"warm      {', '.join(warm.networks)} of {words['warm_from']} to start from")

@@ -40,11 +40,14 @@ def warm_start(run: Path) -> WarmStart:
 
 
 def _segmenter(run: Path) -> tuple[str, str, Origin] | None:
+    from smidgen.products.segmenter import Segmenter
     from smidgen.products.warm import WarmStart
 
     if not models.is_run(run):
         return None
     segmenter = models.load(run)
+    if not isinstance(segmenter, Segmenter):
+        return None
     return "segmenter", segmenter.key, WarmStart.of(segmenter, str(run)).segmenter  # pyright: ignore[reportReturnType] (`of` sets it)
 
 

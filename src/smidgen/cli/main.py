@@ -127,7 +127,7 @@ def _command(name: str, words: list[str], as_json: bool) -> int:
         from smidgen.cli.show import show
 
         show(result, console)
-    return 0
+    return getattr(result, "exit_code", 0)
 
 
 @contextmanager

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from smidgen.actions import figures
+
 if TYPE_CHECKING:
     from smidgen.actions.convert import Converted
     from smidgen.actions.evaluate import Evaluated
+    from smidgen.actions.export import Exported
     from smidgen.actions.inspect import Inspected
     from smidgen.actions.methods import Listed
     from smidgen.actions.predict import Predicted
@@ -26,6 +29,11 @@ def _trained(result: TrainedRun, console: Console) -> None:
     if scores:
         console.print(f"result    val mIoU {100 * scores['miou']:.1f}, the mean over {scores['miou_is_mean_of']}", markup=False)
         console.print(f"          (everything is {scores['commonest_class']}: {100 * scores['commonest_class_miou']:.1f})", markup=False)
+        for line in figures.further(scores):
+            console.print(f"          {line}", markup=False)
+    if asked := figures.label_next(result.scores):
+        console.print("label     the model is least sure of these; masks for them teach most:", markup=False)
+        console.print(f"          {', '.join(asked)}", markup=False, soft_wrap=True)
     console.print(f"report    {result.report}", markup=False, soft_wrap=True)
     if (result.folder / "model").is_dir():
         console.print(
@@ -39,6 +47,8 @@ def _evaluated(result: Evaluated, console: Console) -> None:
     facts = result.facts
     console.print(f"mIoU {100 * facts['miou']:.2f}, the mean over {facts['miou_is_mean_of']}; {facts['images']} images", markup=False)
     console.print(f"pixel accuracy {100 * facts['pixel_accuracy']:.2f}", markup=False)
+    for line in figures.further(facts):
+        console.print(line, markup=False)
     console.print(_class_table(facts))
     if facts["absent"]:
         console.print(f"in neither truth nor prediction, so in no mean: {', '.join(facts['absent'])}", markup=False)
@@ -52,11 +62,11 @@ def _evaluated(result: Evaluated, console: Console) -> None:
 
 
 def _class_table(facts: Mapping[str, Any]) -> Table:
-    table = Table("class", "IoU", "Dice", box=None, pad_edge=False)
+    table = Table(*figures.CLASS_COLUMNS, box=None, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
-    for name, value in facts["iou"].items():
-        table.add_row(name, *("n/a" if one is None else f"{100 * one:.1f}" for one in (value, facts["dice"][name])))
+    for row in figures.class_rows(facts):
+        table.add_row(*row)
     return table
 
 
@@ -66,10 +76,18 @@ def _predicted(result: Predicted, console: Console) -> None:
         console.print(f"left out  {image}: {reason}", markup=False, soft_wrap=True)
     if not result.confidence:
         return
-    unsure = sorted(result.confidence.items(), key=lambda item: item[1])[:WORST]
     console.print("unsure    look at these first, or label them:", markup=False)
-    for image, confidence in unsure:
-        console.print(f"          {confidence:.2f}  {image}", markup=False, soft_wrap=True)
+    for image in result.least_certain:
+        console.print(f"          {result.confidence[image]:.2f}  {image}", markup=False, soft_wrap=True)
+
+
+def _exported(result: Exported, console: Console) -> None:
+    size = f"images of {result.side} x {result.side} only: {result.why}" if result.side else "images of any size"
+    console.print(f"takes     {size}", markup=False, soft_wrap=True)
+    worst = max(result.differences.values())
+    tried = ", ".join(result.differences)
+    console.print(f"checked   probabilities differ by {worst:.1g} at most (images of {tried})", markup=False, soft_wrap=True)
+    console.print(f"model     {result.path}   try: smidgen predict {result.path} IMAGES --out MASKS", markup=False, soft_wrap=True)
 
 
 def _listed(result: tuple[Listed, ...], console: Console) -> None:
@@ -121,6 +139,7 @@ SHOWN: Mapping[str, Callable[[Any, Console], None]] = {
     "tuple": _listed,
     "Inspected": _inspected,
     "Converted": _converted,
+    "Exported": _exported,
 }
 """By name of the class: to know the classes themselves costs half a second of imports, which `smidgen methods` has no need of."""
 

@@ -110,13 +110,30 @@ def load(path: Path, kind: type | None = None) -> Any:
     Raises:
         SmidgenError: The file is broken (naming it and the remedy).
     """
+    fields = _fields(path)
+    return fields["value"] if kind is None else _made(kind, fields)
+
+
+def load_part(path: Path, kind: type) -> Any:
+    """Of what `save` wrote, the fields that `kind` has; the others, which may be large, are not read.
+
+    Raises:
+        SmidgenError: The file is broken (naming it and the remedy).
+    """
+    return _made(kind, _fields(path, {field.name for field in dataclasses.fields(kind)}))
+
+
+def _fields(path: Path, only: Collection[str] | None = None) -> dict[str, Any]:
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            fields = json.loads(file[PLAIN].tobytes()) | {name: file[name] for name in file.files if name != PLAIN}
+            plain = json.loads(file[PLAIN].tobytes())
+            wanted = [name for name in file.files if name != PLAIN and (only is None or name in only)]
+            return {name: field for name, field in plain.items() if only is None or name in only} | {name: file[name] for name in wanted}
     except Exception as error:  # a broken file fails in many ways: zip, zlib, struct, JSON, …
         raise SmidgenError(f"{path}: not a readable result ({error}): delete this file and run the same command again") from error
-    if kind is None:
-        return fields["value"]
+
+
+def _made(kind: type, fields: dict[str, Any]) -> Any:
     hints = typing.get_type_hints(kind)
     return kind(**{name: _as_hinted(field, hints.get(name)) for name, field in fields.items()})
 

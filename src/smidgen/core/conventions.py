@@ -7,3 +7,6 @@ IGNORED = 255
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C or SIGTERM, as shells have it."""
+
+ValueRange = tuple[float | int, float | int] | tuple[tuple[float | int, ...], tuple[float | int, ...]]
+"""Stored values that become 0 and 1: of all channels, or of each channel where they are neither gray nor color."""

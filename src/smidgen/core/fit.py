@@ -314,7 +314,9 @@ def _arriving(loader: DataLoader, first: int) -> Iterator[tuple[int, dict[str, A
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        raise TrainingError(f"a process that prepares samples died ({error}): lower machine.workers, or give it more memory") from error
+        cause = str(error).strip().splitlines()[-1]  # what comes before is the worker's traceback
+        remedy = "lower machine.workers (0 = none), or give it more memory, in Docker also to share (--shm-size 2g)"
+        raise TrainingError(f"a process that prepares samples died ({cause}): {remedy}") from error
 
 
 def _gathered(fabric: Fabric, mine: Any) -> list[Any]:

@@ -2,7 +2,8 @@
 
 A changed function must be noticed wherever it stands, so a KEY holds the source (as `ast`, without docstrings and comments) of the method's
 module and of every smidgen module it imports, however deep. `core` is left out: it decides how work is done, not what comes out; a change
-there that changes numbers raises `ROUND`.
+there that changes numbers raises `ROUND`. Modules of settings are left out as well: their values stand in the KEY themselves, so a
+setting that something else gained does not make all results stale.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def key(*what: Any) -> str:
 
 @lru_cache
 def source(module: str) -> str:
-    """Hash of a module's code and of all smidgen modules it imports, `core` excepted."""
+    """Hash of a module's code and of all smidgen modules it imports, `core` and modules of settings excepted."""
     pending, seen = [module], {}
     while pending:
         name = pending.pop()
@@ -58,7 +59,7 @@ def _imports(tree: ast.Module) -> list[str]:
             found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
             found += [alias.name for alias in node.names if alias.name.startswith("smidgen.")]
-    return [name for name in found if name != "smidgen" and not name.startswith("smidgen.core")]
+    return [name for name in found if name != "smidgen" and not name.startswith("smidgen.core") and not name.endswith(".settings")]
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

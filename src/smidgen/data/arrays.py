@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 
 from smidgen.core.errors import DataError, Problem
+from smidgen.data.coding import doubt
 from smidgen.data.contents import Contents
-from smidgen.data.images import Broken, ImageArray, value_range_of
-from smidgen.data.labels import LabelArray, histogram, labeled_share, packed, values_of
-from smidgen.data.layout import nearest
-from smidgen.data.tables import SPLITS
+from smidgen.data.images import Broken, ImageArray
+from smidgen.data.labels import LabelArray, Values, histogram, labeled_share, packed, values_of
+from smidgen.data.layout import nearest, plain
+from smidgen.data.naming import spellings
+from smidgen.data.scaling import value_ranges_of
+from smidgen.data.tables import SPLITS, Tags
 from smidgen.products.sample import IGNORED, Classes, Sample
 
 SPARSE = 0.5
@@ -47,13 +50,16 @@ def from_arrays(
     marked = {id: found for id, found in _by_id(tags, ids, "tags").items() if found is not None}
     parts = _by_id(split, ids, "split")
     problems += [_split_problem(id, part) for id, part in parts.items() if part not in SPLITS]
-    stored = {id: packed(label) for id, label in labels.items()}
+    stored = _packed(labels)
     named = Classes(tuple(classes), background) if classes is not None else _classes(marked, stored, background)
-    values = values_of([histogram(one) for one in stored.values()], len(named) == 2 and named.background == 0)
+    problems += [] if classes is not None else _spellings(named, marked)
+    seen = [histogram(one) for one in stored.values()]
+    values = values_of(seen, len(named) == 2 and named.background == 0)
     learned = [image for id, image in pictures.items() if parts.get(id, "train") == "train"]
-    value_range = value_range_of(learned or pictures.values())
     channels = max(_channels(image) for image in pictures.values())
-    sparse = bool(stored) and float(np.median([labeled_share(histogram(one), values) for one in stored.values()])) < SPARSE
+    problems += [_channel_problem(id, image, channels) for id, image in pictures.items() if _channels(image) not in (1, channels)]
+    value_range = value_ranges_of(learned or pictures.values(), channels)
+    sparse = bool(stored) and float(np.median([labeled_share(one, values) for one in seen])) < SPARSE
     group = _by_id(groups, ids, "groups")
     samples = {}
     for id, image in pictures.items():
@@ -75,8 +81,25 @@ def from_arrays(
         problems += _reading_problems(id, samples[id])
     if problems:
         raise DataError(problems)
-    notes = () if values.meaning == "ids" else ("masks: 0 = background, other values = the class",)
+    notes = _notes(values, seen, named)
     return Contents(dict(sorted(samples.items())), named, "arrays", notes=notes, value_range=value_range)
+
+
+def _packed(labels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Masks with one number per pixel.
+
+    Raises:
+        DataError: Some are no masks; all are named.
+    """
+    stored, problems = {}, []
+    for id, label in labels.items():
+        try:
+            stored[id] = packed(label)
+        except Broken as broken:
+            problems.append(Problem(f"masks {id}", broken.what, broken.remedy, (id,)))
+    if problems:
+        raise DataError(problems)
+    return stored
 
 
 def _by_id(values: Many | None, ids: Sequence[str] | None, name: str) -> dict[str, Any]:
@@ -108,15 +131,20 @@ def _channels(image: np.ndarray) -> int:
     return 1 if image.ndim == 2 else image.shape[2]
 
 
+def _channel_problem(id: str, image: np.ndarray, channels: int) -> Problem:
+    what = f"{_channels(image)} channels, another one has {channels}"
+    return Problem(f"images {id}", what, "give all images the same channels (gray ones are repeated)", (id,))
+
+
 def _split_problem(id: str, part: object) -> Problem:
     return Problem(f"split {id}", f"{part}, one of {', '.join(SPLITS)} expected", f"write {nearest(str(part), SPLITS) or 'train'}", (id,))
 
 
 def _classes(tags: Mapping[str, Any], labels: Mapping[str, np.ndarray], background: int | None) -> Classes:
     """Names out of the tags, and as many as the masks need."""
-    names = sorted({name for found in tags.values() for name in found if isinstance(name, str)})
+    names = sorted({plain(name.strip()) for found in tags.values() for name in _several(found) if isinstance(name, str)})
     front = [] if background is None else ["background"]
-    numbers = [int(value) for found in tags.values() for value in found if not isinstance(value, str)]
+    numbers = [int(value) for found in tags.values() for value in _several(found) if not isinstance(value, str)]
     highest = [int(value) for label in labels.values() for value in histogram(label) if 0 <= value < IGNORED]
     known = [*front, *names]
     # A set with masks of 0 and 255 only has one class.
@@ -124,11 +152,29 @@ def _classes(tags: Mapping[str, Any], labels: Mapping[str, np.ndarray], backgrou
     return Classes(tuple(known + [f"class {i}" for i in range(len(known), count)]), background)
 
 
+def _several(found: Any) -> Iterable[Any]:
+    """A single tag may stand for itself."""
+    return (found,) if isinstance(found, str) else found
+
+
+def _spellings(named: Classes, marked: Mapping[str, Any]) -> Iterable[Problem]:
+    written = {id: tuple(plain(tag.strip()) for tag in _several(found) if isinstance(tag, str)) for id, found in marked.items()}
+    return spellings(named.names, Tags(written, {id: f"tags {id}" for id in written}))
+
+
+def _notes(values: Values, seen: Sequence[Mapping[int, int]], named: Classes) -> tuple[str, ...]:
+    """What label values were taken to mean."""
+    if values.meaning != "ids":
+        return ("masks: 0 = background, other values = the class",)
+    what = doubt("masks", seen, named)[0]
+    return (f"masks: {what}: give unlabeled pixels the value {IGNORED}",) if what else ()
+
+
 def _tags(id: str, found: Iterable[Any], classes: Classes, problems: list[Problem]) -> tuple[int, ...]:
     values = set()
-    for tag in (found,) if isinstance(found, str) else found:
-        if isinstance(tag, str) and tag in classes.names:
-            values.add(classes.names.index(tag))
+    for tag in _several(found):
+        if isinstance(tag, str) and plain(tag.strip()) in classes.names:
+            values.add(classes.names.index(plain(tag.strip())))
         elif not isinstance(tag, str) and 0 <= int(tag) < len(classes):
             values.add(int(tag))
         else:

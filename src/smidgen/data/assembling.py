@@ -57,6 +57,7 @@ class Parts:
         groups: Image id -> group.
         instance_classes: Image id -> instance id -> label value.
         ids: Class name -> its number in the format.
+        mask_values: What mask files hold for each class, where that is another number than its label value.
         channels: Image id -> one file per channel, where there are several.
     """
 
@@ -71,6 +72,7 @@ class Parts:
     groups: Mapping[str, str] = field(default_factory=dict)
     instance_classes: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     ids: Mapping[str, int] = field(default_factory=dict)
+    mask_values: tuple[int, ...] = ()
     channels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -117,6 +119,7 @@ def assemble(parts: Parts, drawing: Drawing) -> Contents:
         drawn,
         {id: classes for id, classes in parts.instance_classes.items() if id in samples},
         ids=dict(parts.ids),
+        mask_values=parts.mask_values,
     )
 
 

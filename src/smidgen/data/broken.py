@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 
+from PIL import Image
+
 from smidgen.core.errors import DataError, Problem
 
 EMPTY, COPY_AGAIN = "empty file (0 bytes)", "copy it again from its source, or remove it"
@@ -31,6 +33,8 @@ def unread(error: BaseException) -> tuple[str, str]:
     """What to say, and what to do, where the system or a decoder could not read a file."""
     if isinstance(error, OSError) and error.strerror:
         return f"can't be read ({error.strerror})", REMEDIES.get(error.errno or 0, COPY_AGAIN)
+    if isinstance(error, Image.DecompressionBombError):
+        return f"too many pixels ({first_line(error)})", "cut it into tiles, or remove it"
     return f"can't be read ({first_line(error)})", COPY_AGAIN
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from smidgen.core.codec import write_atomically
 from smidgen.core.errors import Problem
+from smidgen.data.broken import unread
 from smidgen.data.dataset import Dataset
 from smidgen.data.digests import Stamp, stamp
 from smidgen.data.images import Broken, header
@@ -120,7 +121,7 @@ def _entry(task: _Task, known: Mapping[str, dict[str, Any]], dataset: Dataset) -
     try:
         now: Stamp = stamp(task.path)
     except OSError as error:
-        return "", asdict(Fact((f"can't be read ({error.strerror})", "copy it again, or remove it")))
+        return "", asdict(Fact(unread(error)))
     old = known.get(name)
     if old is not None and tuple(old["stamp"]) == now and old["meaning"] == meaning:
         dataset.digests.learn(task.path, now, old["digest"])
@@ -180,9 +181,15 @@ def judge(dataset: Dataset, facts: Facts) -> list[Problem]:
 
 
 def _shown(dataset: Dataset, task: _Task) -> str:
-    if task.path is None:
-        return getattr(task.reader, "where", f"{task.kind} {task.id}")
-    return Path(os.path.relpath(task.path, dataset.folder)).as_posix() if dataset.folder else task.path
+    return where_of(dataset, task.reader, f"{task.kind} {task.id}")
+
+
+def where_of(dataset: Dataset, reader: Any, otherwise: str) -> str:
+    """How messages call what a reader reads: its file below the dataset's folder; `otherwise` where it has none."""
+    path = getattr(reader, "path", None)
+    if path is None:
+        return getattr(reader, "where", otherwise)
+    return Path(os.path.relpath(path, dataset.folder)).as_posix() if dataset.folder else path
 
 
 def _label_problems(dataset: Dataset, facts: Facts) -> Iterable[Problem]:
@@ -206,7 +213,12 @@ def remarks(dataset: Dataset, facts: Facts | None = None) -> list[str]:
         facts: What `examine` found; None: only tags are looked at.
     """
     found = [*_tag_remarks(dataset)]
-    return found if facts is None else [*found, *_mask_remarks(dataset, facts)]
+    return found if facts is None else [*found, *content_remarks(dataset, facts)]
+
+
+def content_remarks(dataset: Dataset, facts: Facts) -> list[str]:
+    """The same about what decoding all files told: masks, and images that are scored although they are learned from."""
+    return [*_mask_remarks(dataset, facts), *_copy_remarks(dataset)]
 
 
 def _tag_remarks(dataset: Dataset) -> Iterable[str]:
@@ -232,6 +244,14 @@ def _mask_remarks(dataset: Dataset, facts: Facts) -> Iterable[str]:
         never = [classes.names[value] for value in classes.foreground if not any(value in one for one in masks.values())]
         if masks and never:
             yield f"masks: {told(never)} in no {name} mask: {consequence}"
+
+
+def _copy_remarks(dataset: Dataset) -> Iterable[str]:
+    learned = {dataset.digests.of(sample.read_image) for sample in dataset.train.values()} - {""}
+    for split in ("val", "test"):
+        copies = [sample.id for sample in getattr(dataset, split).values() if dataset.digests.of(sample.read_image) in learned]
+        if copies:
+            yield f"images: {len(copies)} of {split} are copies of images of train ({told(copies)}): scores may be too good"
 
 
 # ---------------------------------------------------------------- a glance
@@ -264,7 +284,7 @@ def _glance_error(task: _Task, sample: Sample) -> tuple[str, str] | None:
     except Broken as broken:
         return broken.what, broken.remedy
     except OSError as error:
-        return f"can't be read ({error.strerror})", "copy it again, or remove it"
+        return unread(error)
     return None
 
 

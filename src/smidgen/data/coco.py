@@ -301,7 +301,7 @@ class _Labels:
         empty = sum(not image.annotations and not image.ours for image in self._images.values())
         if empty:
             taken = "taken as known to hold none" if self._negative else "taken as not labeled yet"
-            other = "" if self._negative else "; `smidgen convert … --unannotated negative` takes them as known to hold none"
+            other = "" if self._negative else "; `--unannotated negative` takes them as known to hold none"
             yield f"{empty} of {len(self._images)} images have no annotations: {taken}{other}"
         for kind, names in self._remarks.items():
             yield f"{len(names)} annotations ({told(names)}): {REMARKS[kind]}"

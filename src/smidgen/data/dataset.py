@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from smidgen.core.conventions import ValueRange
 from smidgen.core.errors import DataError, Problem, SettingsError
 from smidgen.core.keys import key
 from smidgen.data.arrays import from_arrays
@@ -131,8 +132,8 @@ class Dataset:
         return self._contents.notes
 
     @property
-    def value_range(self) -> tuple[float, float]:
-        """Values of floating-point images that became 0 and 1; to be kept with a model."""
+    def value_range(self) -> ValueRange:
+        """Values of images with more than 8 bits that became 0 and 1, of all channels or of each; to be kept with a model."""
         return self._contents.value_range
 
     @property
@@ -154,6 +155,11 @@ class Dataset:
     def ids(self) -> Mapping[str, int]:
         """Class name -> its number in the format that the data came from; empty where label values are all there is."""
         return self._contents.ids
+
+    @property
+    def mask_values(self) -> tuple[int, ...]:
+        """What the mask files hold for each class, where that is another number than its label value (nnU-Net); else ()."""
+        return self._contents.mask_values
 
     @property
     def digests(self) -> Digests:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
 from smidgen.core.errors import DataError, Problem
+from smidgen.data import coding
 from smidgen.data import layout as files
 from smidgen.data.arrays import SPARSE
 from smidgen.data.contents import Contents
@@ -23,6 +24,7 @@ from smidgen.data.naming import Named, folder_tags, name_classes, tie_tags
 from smidgen.data.ranges import ranged
 from smidgen.data.splits import draw, group_of, shuffled
 from smidgen.data.tables import Names, Tags, read_groups, read_instances, read_split, read_tags
+from smidgen.products.pictures import channels_shown
 from smidgen.products.sample import Classes, Sample
 
 MASKS_SEEN = 24
@@ -83,7 +85,7 @@ def from_folder(
         label = LabelFile(labels[id], head.size, len(named.classes), meanings[_kind(labels[id])]) if id in labels else None
         samples[id] = Sample(
             id,
-            ImageFile(file, head.mode, channels, nodata=found.layout.nodata),
+            ImageFile(file, head.mode, channels, nodata=found.layout.nodata, every=found.layout.channels == "all"),
             head.size,
             channels,
             tags=tied.get(id),
@@ -172,7 +174,7 @@ def headers_of(found: Found, listing: Listing) -> dict[str, Header]:
     headers = {}
     for id, path in listing.files.items():
         try:
-            headers[id] = header(path)
+            headers[id] = header(path, every=found.layout.channels == "all")
         except Broken as broken:
             found.problems.append(Problem(found.shown(path), broken.what, broken.remedy, (id,)))
     return headers
@@ -187,6 +189,10 @@ def pixel_formats(found: Found, listing: Listing, headers: Mapping[str, Header])
     channels = colors.most_common(1)[0][0] if colors else 1
     if colors and counts[1]:
         found.notes.append(f"images: {counts[1]} gray among {colors.total()} with more channels: repeated to {channels} channels")
+    if found.layout.channels == "all":
+        found.notes.append("images: alpha, and pages of a TIFF, are channels (dataset.yaml)")
+    if shown := channels_shown(channels):
+        found.notes.append(f"images: {channels} channels; in pictures {shown}")
     for id, head in headers.items():
         if head.channels not in (1, channels):
             what = f"{head.channels} channels, {channels} expected as in most images"
@@ -298,13 +304,15 @@ def _meanings(found: Found, labels: Mapping[str, str], named: Named) -> tuple[di
     two = named.classes.background == 0 and len(named.classes) <= 2
     samples = {kind: _histograms(path for path in labels.values() if _kind(path) == kind) for kind in (False, True)}
     meanings = {kind: values_of(seen, two) for kind, seen in samples.items()}
+    if found.layout.values:
+        listed, wrong = coding.coded(found.layout.values, named.classes)
+        found.problems += wrong
+        # JPEG keeps no value, so what is blurred is split at mid-gray all the same.
+        meanings = {kind: one if kind and one.meaning == "threshold" else listed for kind, one in meanings.items()}
     name = Path(os.path.relpath(next(iter(labels.values())), found.folder)).parts[0]
-    if not named.source:
+    if not named.source and not found.layout.values:
         named = _nameless(named, [value for seen in samples.values() for one in seen for value in one], meanings)
-    if named.unsure:
-        choose, name_them = "write `background: 0` or `background: none` into dataset.yaml", "write classes.txt, the background first"
-        remedy = choose if named.declared else name_them
-        found.problems.append(Problem(f"{name}/", f"label values are not sure: {named.unsure}", remedy))
+    _ask(found, name, named, [one for kind, seen in samples.items() if meanings[kind].meaning == "ids" for one in seen])
     for kind, seen in samples.items():
         _say_meaning(found, name, kind, meanings[kind], seen, named.classes)
     shares = [labeled_share(one, meanings[kind]) for kind, seen in samples.items() for one in seen]
@@ -313,6 +321,19 @@ def _meanings(found: Found, labels: Mapping[str, str], named: Named) -> tuple[di
         share = 100 * statistics.median(shares)
         found.notes.append(f"{name}/: sparse labels (half of {len(shares)} files have less than {share:.2g} % of their pixels labeled)")
     return meanings, named, sparse
+
+
+def _ask(found: Found, name: str, named: Named, seen: list[dict[int, int]]) -> None:
+    """Ask for what is not sure about class indices, and say what is strange."""
+    what, remedy, too_doubtful = coding.doubt(name, seen, named.classes)
+    if named.unsure:
+        choose, name_them = "write `background: 0` or `background: none` into dataset.yaml", "write classes.txt, the background first"
+        ways = "; ".join(filter(None, (choose if named.declared else name_them, remedy)))
+        found.problems.append(Problem(f"{name}/", f"label values are not sure: {named.unsure}", ways))
+    elif what and too_doubtful:
+        found.problems.append(Problem(f"{name}/", what, f"{remedy}; else {coding.kept(named.classes)}"))
+    elif what:
+        found.notes.append(f"{name}/: {what}: {remedy}")
 
 
 def _histograms(paths: Iterable[str]) -> list[dict[int, int]]:
@@ -342,6 +363,8 @@ def _say_meaning(found: Found, name: str, lossy: bool, values: Values, seen: lis
     if values.meaning == "two values":
         told_by = f"only these two values in {len(seen)} files looked at"
         found.notes.append(f"{which}: 0 = {zero}, {shown(values.foreground)} = {classes.names[1]} ({told_by})")
+    elif values.meaning == "listed" and seen:
+        found.notes.append(f"{which}: {coding.say(values, classes)} (dataset.yaml)")
     elif values.meaning == "threshold":
         split = f"below = {zero}, from there = {classes.names[1]}"
         found.notes.append(f"{which}: blurred values around 0 and 255 are split at 128: {split}")

@@ -1,12 +1,12 @@
 """Image files: what their headers say, and their pixels as float32 in [0, 1].
 
-The EXIF orientation is applied, alpha is dropped, CMYK and palette images become RGB, gray stays one channel. How values are scaled stands
-in `data.scaling`.
+The EXIF orientation is applied, alpha is dropped, CMYK and palette images become RGB, gray stays one channel. Where every channel counts
+(`channels: all` in dataset.yaml), alpha is one, and so is each page of a TIFF. How values are scaled stands in `data.scaling`.
 """
 
 from __future__ import annotations
 
-import struct
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,22 @@ import numpy as np
 from jaxtyping import Bool, Float32, Shaped
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
+from smidgen.core.conventions import ValueRange
 from smidgen.data.broken import COPY_AGAIN, EMPTY, Broken, unread
 from smidgen.data.scaling import WHOLE_RANGE, nodata_of, repeated, scaled, value_range_of, without_data
+from smidgen.data.tiff import (
+    ALPHA,
+    DEPTH,
+    DESCRIPTION,
+    GDAL_NODATA,
+    NO_FURTHER_IMAGE,
+    READING,
+    channels_said,
+    page_of,
+    planes_said,
+    refuse_stack,
+    upright,
+)
 
 __all__ = [
     "WHOLE_RANGE",
@@ -27,6 +41,7 @@ __all__ = [
     "ImageFile",
     "header",
     "pixels",
+    "reader",
     "repeated",
     "scaled",
     "stored_values",
@@ -38,6 +53,7 @@ TIFF = frozenset({".tif", ".tiff"})
 MAX_PIXELS = 500_000_000
 """Images with more pixels are refused before they are decoded."""
 GRAY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
+WITH_ALPHA = frozenset({"LA", "La", "RGBA", "RGBa"})
 WIDE_MODES = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 MODE_NOTES = {
     "LA": "alpha dropped",
@@ -51,30 +67,12 @@ MODE_NOTES = {
     "LAB": "turned into RGB",
     "HSV": "turned into RGB",
 }
-READING = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    EOFError,
-    OverflowError,
-    struct.error,
-    Image.DecompressionBombError,
-)
-"""What decoders raise on broken files."""
-NO_FURTHER_IMAGE = 1 | 4
-"""TIFF tag NewSubfileType (254): the same image with less resolution, or its mask."""
-ALPHA = frozenset({1, 2})
-"""TIFF tag ExtraSamples: associated and unassociated alpha."""
-GDAL_NODATA = 42113
-"""TIFF tag of geographic data: the value of pixels without data, as text."""
 TURNED = frozenset({5, 6, 7, 8})
 """EXIF orientations that swap height and width."""
 
-# Pillow's own limit is lower than ours; ours is checked from the header, before anything is decoded.
+# Pillow's own limit is lower than ours; ours is checked from the header, before anything is decoded. Up to twice as many it only warns.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 @dataclass(frozen=True)
@@ -113,19 +111,22 @@ class ImageFile:
         channels: How many channels to return; a gray image among color ones is repeated.
         value_range: Values that become 0 and 1, of images with more than 8 bits.
         nodata: Value of pixels without data (NaN among them); None: what the file says itself.
+        every: Alpha and pages are channels like others.
     """
 
     path: str
     mode: str = "RGB"
     channels: int = 3
-    value_range: tuple[float | int, float | int] = WHOLE_RANGE
+    value_range: ValueRange = WHOLE_RANGE
     nodata: float | None = None
+    every: bool = False
 
     @property
     def meaning(self) -> tuple[Any, ...]:
         """All that decides what is made of the file's bytes."""
         # As text: NaN equals nothing, not even itself.
-        return ("image", self.channels, *self.value_range, *([] if self.nodata is None else [f"nodata {self.nodata:g}"]))
+        said = ([] if self.nodata is None else [f"nodata {self.nodata:g}"]) + (["every channel"] if self.every else [])
+        return ("image", self.channels, *self.value_range, *said)
 
     def __call__(self) -> Float32[np.ndarray, "c h w"]:
         """The image in [0, 1].
@@ -145,7 +146,7 @@ class ImageFile:
 
     def stored(self) -> tuple[Shaped[np.ndarray, "h w *c"], float | None]:
         """Pixels as stored, and the value of those without data; raises `Broken`."""
-        array, said = decoded(self.path)
+        array, said = decoded(self.path, self.every)
         return array, said if self.nodata is None else self.nodata
 
     def missing(self) -> Bool[np.ndarray, "h w"] | None:
@@ -159,7 +160,7 @@ class ImageArray:
 
     array: Shaped[np.ndarray, "h w *c"]
     channels: int = 3
-    value_range: tuple[float | int, float | int] = WHOLE_RANGE
+    value_range: ValueRange = WHOLE_RANGE
     mode: str = "array"
 
     @property
@@ -179,13 +180,31 @@ class ImageArray:
 # ---------------------------------------------------------------- files
 
 
-def header(path: str) -> Header:
+def header(path: str, every: bool = False) -> Header:
     """What an image file's header says.
+
+    Args:
+        path: The file.
+        every: Alpha and pages are channels like others.
 
     Raises:
         Broken: No image, a stack of several pages, or too large.
     """
-    return _opened(path, _header_of, _deep_header)
+    return _opened(path, lambda image: _header_of(image, every), lambda path: _deep_header(path, every), every)
+
+
+def reader(path: str, channels: int, value_range: ValueRange = WHOLE_RANGE) -> ImageFile:
+    """A reader of a new image for a network of so many channels: alpha and pages are channels where their number then fits.
+
+    Raises:
+        Broken: No image, or too large.
+    """
+    try:
+        if header(path, every=True).channels == channels:
+            return ImageFile(path, channels=channels, value_range=value_range, every=True)
+    except Broken:
+        pass  # as an image without further channels it may be whole
+    return ImageFile(path, channels=header(path).channels, value_range=value_range)
 
 
 def pixels(path: str) -> Shaped[np.ndarray, "h w *c"]:
@@ -197,13 +216,17 @@ def pixels(path: str) -> Shaped[np.ndarray, "h w *c"]:
     return decoded(path)[0]
 
 
-def decoded(path: str) -> tuple[Shaped[np.ndarray, "h w *c"], float | None]:
+def decoded(path: str, every: bool = False) -> tuple[Shaped[np.ndarray, "h w *c"], float | None]:
     """The same, and the value of pixels without data where the file names one.
+
+    Args:
+        path: The file.
+        every: Alpha and pages are channels like others.
 
     Raises:
         Broken: It can't be decoded.
     """
-    return _opened(path, lambda image: (_pixels_of(image), _nodata(image)), _deep_pixels)
+    return _opened(path, lambda image: (_pixels_of(image, every), _nodata(image)), lambda path: _deep_pixels(path, every), every)
 
 
 def stored_values(path: str) -> Shaped[np.ndarray, "h w *c"]:
@@ -215,7 +238,7 @@ def stored_values(path: str) -> Shaped[np.ndarray, "h w *c"]:
     return _opened(path, _values_of, lambda path: _deep_pixels(path)[0])
 
 
-def _opened(path: str, with_pillow: Callable[[Image.Image], Any], with_tifffile: Callable[[str], Any]) -> Any:
+def _opened(path: str, with_pillow: Callable[[Image.Image], Any], with_tifffile: Callable[[str], Any], every: bool = False) -> Any:
     """Let Pillow read the file, or tifffile where Pillow would drop bits or channels; say what is wrong in words."""
     try:
         # Given a file and not its name, Pillow does not map it into memory: mapped TIFFs that are turned by 90 degrees come out scrambled
@@ -223,8 +246,8 @@ def _opened(path: str, with_pillow: Callable[[Image.Image], Any], with_tifffile:
         with Path(path).open("rb") as file, Image.open(file) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Broken(f"{image.width * image.height} pixels, more than {MAX_PIXELS}", "cut it into tiles")
-            _only_one(image)
-            if not isinstance(image, TiffImagePlugin.TiffImageFile) or not _is_deep(image):
+            pages = _only_one(image, every)
+            if not isinstance(image, TiffImagePlugin.TiffImageFile) or (pages == 1 and not _is_deep(image)):
                 return with_pillow(image)
     except UnidentifiedImageError as error:
         if Path(path).suffix.lower() not in TIFF:
@@ -234,15 +257,19 @@ def _opened(path: str, with_pillow: Callable[[Image.Image], Any], with_tifffile:
     return with_tifffile(path)
 
 
-def _only_one(image: Image.Image) -> None:
-    """Refuse stacks and animations, of which only the first would be read.
+def _only_one(image: Image.Image, every: bool = False) -> int:
+    """Number of pages that make one image; refuses stacks and animations, of which only the first would be read.
 
     A second page with less resolution, or with a mask, is no further image: geographic TIFFs have such. Neither is a camera's preview
-    (MPO).
+    (MPO). Pages are channels of one image where that is declared, or where ImageJ or OME says so in the file.
     """
     frames = getattr(image, "n_frames", 1)
+    if frames == 1 and isinstance(image, TiffImagePlugin.TiffImageFile):
+        tags = image.tag_v2
+        shape = (image.height, image.width, int(tags.get(277, 1)))
+        refuse_stack(planes_said(str(tags.get(DESCRIPTION, "")), shape, int(tags.get(DEPTH, 1))), channels=False)
     if frames == 1 or image.format not in ("TIFF", "PNG", "WEBP"):
-        return
+        return 1
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         raise Broken(f"an animation of {frames} pictures, one image expected", "save one file per picture")
     pages = 0
@@ -250,12 +277,8 @@ def _only_one(image: Image.Image) -> None:
         image.seek(page)
         pages += not image.tag_v2.get(254, 0) & NO_FURTHER_IMAGE
     image.seek(0)
-    _refuse_stack(pages)
-
-
-def _refuse_stack(pages: int) -> None:
-    if pages > 1:
-        raise Broken(f"a stack of {pages} pages, one image expected", "save one file per page")
+    refuse_stack(pages, every or channels_said(str(image.tag_v2.get(DESCRIPTION, ""))) == pages)
+    return pages
 
 
 def _no_image(path: str) -> tuple[str, str]:
@@ -272,10 +295,12 @@ def _is_deep(image: TiffImagePlugin.TiffImageFile) -> bool:
     return samples > named and not ALPHA.issuperset(extra if isinstance(extra, tuple) else (extra,))
 
 
-def _header_of(image: Image.Image) -> Header:
+def _header_of(image: Image.Image, every: bool = False) -> Header:
     turn = _orientation(image)
     height, width = image.height, image.width
     size = (width, height) if turn in TURNED else (height, width)
+    if every and image.mode in WITH_ALPHA:
+        return Header(size, len(image.getbands()), f"{image.mode} as data", False, turn, _nodata(image))
     return Header(size, 1 if image.mode in GRAY_MODES else 3, image.mode, image.mode == "F", turn, _nodata(image))
 
 
@@ -295,7 +320,9 @@ def _upright(image: Image.Image) -> Image.Image:
     return ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
 
 
-def _pixels_of(image: Image.Image) -> np.ndarray:
+def _pixels_of(image: Image.Image, every: bool = False) -> np.ndarray:
+    if every and image.mode in WITH_ALPHA:
+        return np.asarray(_upright(image))
     if image.mode in ("LA", "La"):
         image = image.convert("L")
     elif image.mode not in GRAY_MODES and image.mode != "RGB":
@@ -314,8 +341,8 @@ def _values_of(image: Image.Image) -> np.ndarray:
     return np.asarray(_upright(image))
 
 
-def _deep_header(path: str) -> Header:
-    array, page = _deep_page(path, decode=False)
+def _deep_header(path: str, every: bool = False) -> Header:
+    array, page = page_of(path, every, decode=False, most=MAX_PIXELS)
     turned = getattr(page.tags.get(274), "value", 1) in TURNED
     height, width, channels = array
     kind = np.dtype(page.dtype)
@@ -327,46 +354,7 @@ def _deep_tag(page: Any, tag: int) -> str:
     return str(getattr(page.tags.get(tag), "value", ""))
 
 
-def _deep_pixels(path: str) -> tuple[np.ndarray, float | None]:
-    array, page = _deep_page(path, decode=True)
+def _deep_pixels(path: str, every: bool = False) -> tuple[np.ndarray, float | None]:
+    array, page = page_of(path, every, decode=True, most=MAX_PIXELS)
     turn = int(getattr(page.tags.get(274), "value", 1))
-    return _turned(array, turn), nodata_of(_deep_tag(page, GDAL_NODATA))
-
-
-def _turned(array: np.ndarray, orientation: int) -> np.ndarray:
-    """Undo an EXIF orientation (TIFF 6.0, tag 274)."""
-    flipped = {2: array[:, ::-1], 3: array[::-1, ::-1], 4: array[::-1], 5: array.swapaxes(0, 1)}
-    turned = {6: np.rot90(array, -1), 7: array[::-1, ::-1].swapaxes(0, 1), 8: np.rot90(array)}
-    return np.ascontiguousarray((flipped | turned).get(orientation, array))
-
-
-def _deep_page(path: str, decode: bool) -> tuple[Any, Any]:
-    """First page of a TIFF by tifffile: (h, w, c) array without alpha, or only its shape; and the page."""
-    import tifffile  # costs 0.1 s, and only few TIFFs need it
-
-    try:
-        with tifffile.TiffFile(path) as file:
-            pages: Any = file.pages
-            _refuse_stack(sum(not int(page.tags.valueof(254, 0)) & NO_FURTHER_IMAGE for page in pages))
-            page: Any = pages.first
-            array: Any = page.asarray() if decode else np.empty(page.shape, np.uint8) if np.prod(page.shape) <= MAX_PIXELS else None
-    except Broken:
-        raise
-    except (*READING, RuntimeError) as error:
-        raise Broken(*(_deep_unread(path, error))) from error
-    if array is None:
-        raise Broken(f"{int(np.prod(page.shape))} values, more than {MAX_PIXELS}", "cut it into tiles")
-    array = array[..., None] if array.ndim == 2 else np.moveaxis(array, 0, -1) if page.axes.startswith("S") else array
-    alpha = len(page.extrasamples) == 1 and int(page.extrasamples[0]) in ALPHA
-    array = array[..., :-1] if alpha and array.shape[-1] in (2, 4) else array
-    if not decode:
-        return array.shape, page
-    return (array[..., 0] if array.shape[-1] == 1 else array), page
-
-
-def _deep_unread(path: str, error: Exception) -> tuple[str, str]:
-    if Path(path).stat().st_size == 0:
-        return (EMPTY, COPY_AGAIN)
-    if "imagecodecs" not in str(error):
-        return unread(error)
-    return ("compressed in a way that needs the package imagecodecs", "install imagecodecs, or save it without compression")
+    return upright(array, turn), nodata_of(_deep_tag(page, GDAL_NODATA))

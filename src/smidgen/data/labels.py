@@ -27,8 +27,9 @@ PICTURE_SHARE = 0.75
 """A file with a smaller share is no mask."""
 SHOWN = 4
 
-Meaning = Literal["ids", "two values", "threshold"]
-"""ids: class indices. two values: 0 is the background, the other one the only class. threshold: the same, split at mid-gray."""
+Meaning = Literal["ids", "two values", "threshold", "listed"]
+"""ids: class indices. two values: 0 is the background, the other one the only class. threshold: the same, split at mid-gray. listed: each
+value is written down."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,17 @@ class Values:
     Args:
         meaning: How values become class indices.
         foreground: The value of the only class, where the meaning is "two values".
+        table: Stored value and class index (255 = unlabeled), where the meaning is "listed".
     """
 
     meaning: Meaning = "ids"
     foreground: int = 255
+    table: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def told(self) -> tuple[Any, ...]:
+        """All that decides what is made of a file's bytes."""
+        return (self.meaning, self.foreground, *(number for pair in self.table for number in pair))
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,7 @@ class LabelFile:
     @property
     def meaning(self) -> tuple[Any, ...]:
         """All that decides what is made of the file's bytes."""
-        return ("label", *self.size, self.classes, self.values.meaning, self.values.foreground)
+        return ("label", *self.size, self.classes, *self.values.told)
 
     def __call__(self) -> UInt8[np.ndarray, "h w"]:
         """Class indices, 255 = unlabeled.
@@ -85,7 +93,7 @@ class LabelFile:
 class LabelArray:
     """Hands out a label that is in memory; fields as in `LabelFile`."""
 
-    array: Shaped[np.ndarray, "h w"]
+    array: Shaped[np.ndarray, "h w *c"]
     size: tuple[int, int]
     classes: int
     values: Values = field(default_factory=Values)
@@ -93,7 +101,7 @@ class LabelArray:
     @property
     def meaning(self) -> tuple[Any, ...]:
         """All that decides what is made of the array."""
-        return ("label", *self.size, self.classes, self.values.meaning, self.values.foreground)
+        return ("label", *self.size, self.classes, *self.values.told)
 
     def __call__(self) -> UInt8[np.ndarray, "h w"]:
         """Class indices, 255 = unlabeled."""
@@ -157,8 +165,14 @@ def packed(stored: Shaped[np.ndarray, "h w *c"]) -> Integer[np.ndarray, "h w"]:
         if not np.array_equal(stored, np.rint(stored)):
             raise Broken("holds fractions or NaN, class indices expected", "save class indices as a gray 8-bit PNG")
         stored = stored.astype(np.int64)
+    if stored.dtype.itemsize > 4:
+        stored = stored.astype(np.int64)  # what does not fit becomes negative, which is no class either
+    if stored.ndim == 3 and stored.shape[2] == 1:
+        stored = stored[..., 0]
     if stored.ndim == 2:
         return stored
+    if stored.ndim != 3:
+        raise Broken(f"shape {stored.shape}, (h, w) expected", "give each image one mask of its height and width")
     if stored.shape[2] != 3:
         raise Broken(f"{stored.shape[2]} channels, one expected", "save class indices as a gray 8-bit PNG")
     red, green, blue = (stored[..., i] for i in range(3))
@@ -187,12 +201,25 @@ def indices(stored: Integer[np.ndarray, "h w"], size: tuple[int, int], classes: 
             allowed = f"the other masks hold only 0 (background) and {shown(values.foreground)} (the class)"
             raise Broken(f"{listed(stored[strange])}; {allowed}", "correct this file")
         return on.astype(np.uint8)
+    if values.meaning == "listed":
+        return _looked_up(stored, values.table)
     strange = ((stored < 0) | (stored >= classes)) & (stored != IGNORED)
     if strange.any():
         colors = bool((stored >= COLOR).any())
         remedy = "save class indices, not colors" if colors else "correct the file, or name all classes in classes.txt"
         raise Broken(f"{listed(stored[strange])}; there are {classes} classes (0 to {classes - 1}), 255 = unlabeled", remedy)
     return stored.astype(np.uint8)
+
+
+def _looked_up(stored: Integer[np.ndarray, "h w"], table: tuple[tuple[int, int], ...]) -> UInt8[np.ndarray, "h w"]:
+    found, known = np.full(stored.shape, IGNORED, np.uint8), np.zeros(stored.shape, bool)
+    for value, id in table:
+        here = stored == value
+        found[here] = id
+        known |= here
+    if not known.all():
+        raise Broken(f"{listed(stored[~known])} in dataset.yaml (values)", "correct the file, or add the value there")
+    return found
 
 
 def check_size(stored: Shaped[np.ndarray, "h w *c"], size: tuple[int, int]) -> None:
@@ -276,5 +303,6 @@ def share_at_ends(stored: Mapping[int, int]) -> float:
 
 def labeled_share(stored: Mapping[int, int], values: Values) -> float:
     """Share of a file's pixels that are labeled."""
-    blank = stored.get(IGNORED, 0) if values.meaning == "ids" else 0
+    blanks = {"ids": (IGNORED,), "listed": tuple(value for value, id in values.table if id == IGNORED)}.get(values.meaning, ())
+    blank = sum(stored.get(value, 0) for value in blanks)
     return 1 - blank / max(1, sum(stored.values()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import unicodedata
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Literal
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from smidgen.core.errors import DataError, Problem
 from smidgen.core.settings import Frozen
+from smidgen.data.broken import unread
 from smidgen.data.images import SUFFIXES
 
 YAML = "dataset.yaml"
@@ -36,6 +37,8 @@ class Layout(Frozen):
     """Names in the order of their label values, or a file with one name per line; default classes.txt."""
     background: Literal[0, "none"] | None = None
     """0: label value 0 is the background. none: every pixel belongs to a real class."""
+    values: dict[int | str, str] | None = None
+    """What stored label values mean, where they are no class indices: value, or color like "#ff0000" -> class, or unlabeled."""
     ids: dict[str, int] | None = None
     """Numbers that the classes had in the format they came from (`smidgen convert`), by name; they have no meaning here."""
     groups: str | None = None
@@ -44,6 +47,8 @@ class Layout(Frozen):
     """Folder of further images that have no labels."""
     nodata: float | None = None
     """Value of pixels without data, in files that do not say it themselves; `nan` for holes in floating-point images."""
+    channels: Literal["all"] | None = None
+    """all: alpha, and the pages of a TIFF, are channels of the image like others."""
     spacing: Literal["file", "nominal", "unknown"] | None = None
     """Whether the distances between samples that stand in the files can be trusted."""
 
@@ -94,6 +99,8 @@ def read_layout(folder: Path) -> Layout:
         return Layout()
     try:
         entries = yaml.safe_load(path.read_text(encoding="utf-8-sig")) or {}
+    except OSError as error:
+        raise DataError([Problem(YAML, *unread(error))]) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DataError([Problem(YAML, f"not readable ({' '.join(str(error).split())})", "write lines like `background: 0`")]) from error
     if not isinstance(entries, dict):
@@ -119,6 +126,9 @@ def list_files(folder: Path, skip: Collection[str] = (), prefix: str = "") -> Li
         folder: Where to look, subfolders included; hidden files and folders are left out.
         skip: Names of folders directly below that are left out.
         prefix: Put before every id and file name.
+
+    Raises:
+        DataError: A folder may not be read.
     """
     listing = Listing()
     _walk(str(folder), prefix, frozenset(skip), listing, {os.path.realpath(folder)})
@@ -126,11 +136,16 @@ def list_files(folder: Path, skip: Collection[str] = (), prefix: str = "") -> Li
 
 
 def _walk(folder: str, prefix: str, skip: frozenset[str], listing: Listing, seen: set[str]) -> None:
-    with os.scandir(folder) as found:
-        entries = sorted(found, key=lambda entry: entry.name)
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError([Problem(folder, *unread(error))]) from error
     folders = []
     for entry in entries:
-        if entry.is_dir():
+        if (name := _legible(entry.name)) != entry.name:
+            listing.ignored.append(f"{prefix}{name} (its name is no UTF-8: rename it)")
+        elif _answers(entry.is_dir):
             folders.append(entry)
         else:
             _add(entry, prefix + plain(entry.name), listing)
@@ -144,8 +159,21 @@ def _walk(folder: str, prefix: str, skip: frozenset[str], listing: Listing, seen
             listing.ignored.append(f"{prefix}{plain(entry.name)}/")
 
 
+def _legible(name: str) -> str:
+    """A file name that can be printed and written into tables: bytes that are no text become their numbers."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _answers(question: Callable[[], bool]) -> bool:
+    """What the system says about an entry; a link that points at itself is nothing."""
+    try:
+        return question()
+    except OSError:
+        return False
+
+
 def _add(entry: os.DirEntry[str], name: str, listing: Listing) -> None:
-    if entry.name.startswith(".") or PurePath(entry.name).suffix.lower() not in SUFFIXES:
+    if entry.name.startswith(".") or PurePath(entry.name).suffix.lower() not in SUFFIXES or not (entry.is_symlink() or entry.is_file()):
         listing.ignored.append(name)
         return
     id = without_suffix(name)

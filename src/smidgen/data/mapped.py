@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Shaped, UInt8
 
+from smidgen.core.conventions import ValueRange
 from smidgen.data.images import WHOLE_RANGE, Broken, pixels, repeated, scaled, stored_values
 from smidgen.data.labels import COLOR, check_size, listed, packed
 
@@ -89,7 +90,7 @@ class ChannelFiles:
     paths: tuple[str, ...]
     mode: str = "L"
     channels: int = 2
-    value_range: tuple[float | int, float | int] = WHOLE_RANGE
+    value_range: ValueRange = WHOLE_RANGE
 
     @property
     def meaning(self) -> tuple[Any, ...]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from smidgen.core.errors import DataError, Problem
-from smidgen.data.layout import YAML, Layout, nearest
+from smidgen.data.coding import names_in
+from smidgen.data.layout import YAML, Layout, nearest, plain
 from smidgen.data.tables import Tags
 from smidgen.products.sample import IGNORED, Classes
 
@@ -46,7 +47,10 @@ def name_classes(folder: Path, layout: Layout, tags: Tags, instances: Mapping[in
     written = _written(folder, layout)
     if written is not None:
         names, source, problems = written
-        return _declared(names, source, problems, layout)
+        named = _declared(names, source, problems, layout)
+        return replace(named, unsure="") if layout.values else named  # each value is named, so nothing is in doubt
+    if layout.values:
+        return _of_values(names_in(layout.values), layout)
     if instances:
         last = max(instances)
         if last >= IGNORED:
@@ -56,7 +60,7 @@ def name_classes(folder: Path, layout: Layout, tags: Tags, instances: Mapping[in
         names[0] = instances.get(0, BACKGROUND)
         return Named(Classes(tuple(names), background), True, "", "instances.csv")
     found = [name for name in tags.order if name.casefold() not in NOTHING]
-    problems = tuple(_spellings(found, tags))
+    problems = tuple(spellings(found, tags))
     if layout.background == "none":
         unsure = "the order of the classes is not written down"
         return Named(Classes(tuple(found), None), False, unsure if len(found) > 1 else "", "tags", problems)
@@ -67,7 +71,7 @@ def name_classes(folder: Path, layout: Layout, tags: Tags, instances: Mapping[in
 def _written(folder: Path, layout: Layout) -> tuple[list[str], str, list[Problem]] | None:
     """Names that are written down, without their line ends; None where there are none."""
     if isinstance(layout.classes, tuple):
-        return [name.strip() for name in layout.classes], YAML, []
+        return [plain(name.strip()) for name in layout.classes], YAML, []
     source = layout.classes or CLASSES
     path = folder / source
     if not path.is_file():
@@ -76,7 +80,7 @@ def _written(folder: Path, layout: Layout) -> tuple[list[str], str, list[Problem
             raise DataError([Problem(YAML, f"classes: there is no file {source}", remedy)])
         return None
     try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        names = [plain(line.strip()) for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
         raise DataError([Problem(source, f"not readable as UTF-8 text ({error})", "save it as UTF-8")]) from error
     while names and not names[-1]:
@@ -102,6 +106,15 @@ def _declared(names: list[str], source: str, problems: list[Problem], layout: La
     return Named(Classes((BACKGROUND, *names), 0), True, unsure, source, tuple(problems))
 
 
+def _of_values(names: Sequence[str], layout: Layout) -> Named:
+    """Classes that only `values` of dataset.yaml names; the background first."""
+    nothing = [name for name in names if BACKGROUND in name.casefold()]
+    others = [name for name in names if name not in nothing]
+    if layout.background == "none" and not nothing:
+        return Named(Classes(tuple(others), None), True, "", YAML)
+    return Named(Classes((*(nothing or [BACKGROUND]), *others), 0), True, "", YAML)
+
+
 def _doubled(names: Sequence[str], source: str) -> Iterable[Problem]:
     first: dict[str, int] = {}
     for i, name in enumerate(names):
@@ -111,7 +124,7 @@ def _doubled(names: Sequence[str], source: str) -> Iterable[Problem]:
             yield Problem(f"{source} line {i + 1}", what, "give each class a name of its own")
 
 
-def _spellings(names: Sequence[str], tags: Tags) -> Iterable[Problem]:
+def spellings(names: Sequence[str], tags: Tags) -> Iterable[Problem]:
     """One tag in several spellings, where no list of classes says which is right."""
     first: dict[str, str] = {}
     for name in names:
@@ -119,7 +132,7 @@ def _spellings(names: Sequence[str], tags: Tags) -> Iterable[Problem]:
         if other != name:
             ids = tuple(id for id, found in tags.names.items() if name in found)
             where = tags.lines[ids[0]] if ids else "tags.csv line 1"
-            yield Problem(where, f"tag {name} is elsewhere written {other}", "write it in one way, or list the names in classes.txt", ids)
+            yield Problem(where, f"tag {name} is elsewhere written {other}", "write it in one way, or list the names of the classes", ids)
 
 
 def tie_tags(tags: Tags, named: Named) -> tuple[dict[str, tuple[int, ...]], list[Problem]]:
@@ -127,7 +140,8 @@ def tie_tags(tags: Tags, named: Named) -> tuple[dict[str, tuple[int, ...]], list
     values = {name: i for i, name in enumerate(named.classes.names)}
     folded = {name.casefold(): name for name in reversed(named.classes.names)}
     background = named.classes.background
-    tied, problems = {}, []
+    tied, problems = {}, _columns(tags, named, folded)
+    wrong = {} if tags.head else tags.lines  # of a column it is said once
     for id, names in tags.names.items():
         found: set[int] = set()
         for name in names:
@@ -138,11 +152,25 @@ def tie_tags(tags: Tags, named: Named) -> tuple[dict[str, tuple[int, ...]], list
             elif name.casefold() in folded:
                 right = folded[name.casefold()]
                 found.add(values[right])
-                problems.append(Problem(tags.lines[id], f"tag {name} is called {right} in {named.source}", f"write {right}", (id,)))
-            else:
-                problems.append(Problem(tags.lines[id], f"tag {name} is no class", _remedy(name, values, named.source), (id,)))
+                if id in wrong:
+                    problems.append(Problem(wrong[id], f"tag {name} is called {right} in {named.source}", f"write {right}", (id,)))
+            elif id in wrong:
+                problems.append(Problem(wrong[id], f"tag {name} is no class", _remedy(name, values, named.source), (id,)))
         tied[id] = tuple(sorted(found - {background}))
     return tied, problems
+
+
+def _columns(tags: Tags, named: Named, folded: Mapping[str, str]) -> list[Problem]:
+    """Columns of a one-hot table that are called like no class, be they all 0: else a misspelled class would be known to be nowhere."""
+    problems = []
+    for name in tags.order if tags.head else ():
+        if name in named.classes.names or name.casefold() in NOTHING:
+            continue
+        if right := folded.get(name.casefold()):
+            problems.append(Problem(tags.head, f"column {name} is called {right} in {named.source}", f"write {right}"))
+        else:
+            problems.append(Problem(tags.head, f"column {name} is no class", _remedy(name, named.classes.names, named.source)))
+    return problems
 
 
 def _remedy(name: str, known: Collection[str], source: str) -> str:

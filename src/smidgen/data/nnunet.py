@@ -93,6 +93,7 @@ def from_nnunet(folder: Path, drawing: Drawing) -> Contents:
         split=_split(found, cases),
         tests=frozenset(cases.tests),
         ids={} if order == list(range(len(order))) else {table.names[value]: value for value in order},
+        mask_values=() if order == list(range(len(order))) or order[-1] >= 1 << 16 else tuple(order),  # PNG holds 16 bits
         channels=cases.files,
     )
     return assemble(parts, drawing)

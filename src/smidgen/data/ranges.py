@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from smidgen.core.conventions import ValueRange
 from smidgen.data.broken import Broken
 from smidgen.data.images import Header
 from smidgen.data.layout import told
-from smidgen.data.scaling import WHOLE_RANGE, value_range_of, without_data
+from smidgen.data.scaling import WHOLE_RANGE, value_ranges_of, without_data
 from smidgen.data.splits import shuffled
 from smidgen.products.sample import IGNORED, Sample
 
@@ -82,7 +83,7 @@ def ranged(
     headers: Mapping[str, Header],
     given: tuple[float, float] | None,
     notes: list[str],
-) -> tuple[dict[str, Sample], tuple[float, float]]:
+) -> tuple[dict[str, Sample], ValueRange]:
     """The samples with readers that know the range of the dataset's values and which pixels have no data.
 
     The range is measured on images of train; where there are none (a set that is only predicted or scored), on all.
@@ -108,6 +109,12 @@ def ranged(
     return changed, scale
 
 
+def read_by(sample: Sample, scale: ValueRange) -> Sample:
+    """The sample as a network wants it whose training images had this range: what became 0 and 1 then does so now."""
+    reader = sample.read_image
+    return replace(sample, read_image=replace(reader, value_range=scale)) if hasattr(reader, "value_range") else sample  # pyright: ignore (our own readers)
+
+
 def _nodata(reader: Any, head: Header) -> float | None:
     said = getattr(reader, "nodata", None)
     return head.nodata if said is None else said
@@ -115,11 +122,12 @@ def _nodata(reader: Any, head: Header) -> float | None:
 
 def _scale(
     samples: Mapping[str, Sample], headers: Mapping[str, Header], wide: list[str], given: tuple[float, float] | None, notes: list[str]
-) -> tuple[float, float]:
+) -> ValueRange:
     if not wide:
         return given or WHOLE_RANGE
     learned = [id for id in wide if samples[id].split == "train"] or wide
-    scale = given or value_range_of(_stored(samples[id].read_image for id in shuffled(learned, "floats")[:SEEN]))
+    channels = max(headers[id].channels for id in wide)
+    scale = given or value_ranges_of(_stored(samples[id].read_image for id in shuffled(learned, "floats")[:SEEN]), channels)
     floats = sum(headers[id].floating for id in wide)
     kinds = {"floating-point values": floats, "16 bits": len(wide) - floats}
     how = "as you said" if given else "1st and 99th percentile of training images"
@@ -127,12 +135,20 @@ def _scale(
         if not count:
             continue
         if scale != WHOLE_RANGE:
-            notes.append(f"images: {count} with {kind}: {scale[0]:g} becomes 0, {scale[1]:g} becomes 1 ({how})")
+            notes.append(f"images: {count} with {kind}: {_told_range(scale)} ({how})")
         elif kind == "16 bits":
             notes.append(f"images: {count} with 16 bits: 0 stays 0, 65535 becomes 1")
         else:
             notes.append(f"images: {count} with {kind}: 0 becomes 0, 1 becomes 1 (as stored)")
     return scale
+
+
+def _told_range(scale: ValueRange) -> str:
+    low, high = scale
+    if isinstance(low, tuple) and isinstance(high, tuple):
+        each = [f"{a:g} to {b:g}" for a, b in zip(low, high, strict=True)]
+        return f"0 to 1 is in each channel {told(each)}"
+    return f"{low:g} becomes 0, {high:g} becomes 1"
 
 
 def _stored(readers: Iterable[Any]) -> Iterable[np.ndarray]:

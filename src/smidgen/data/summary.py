@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from smidgen.core.errors import Problem
-from smidgen.data.checks import Facts, Progress, examine, glance, judge, remarks
+from smidgen.data.checks import Progress, examine, glance, judge, remarks, where_of
 from smidgen.data.dataset import Dataset
 from smidgen.data.images import Broken
 from smidgen.data.splits import group_of, has_dense, shuffled
@@ -121,7 +122,8 @@ def summarize(dataset: Dataset, full: bool = False, cache: Path | None = None, p
     """
     facts = examine(dataset, cache, progress) if full else None
     samples = dataset.samples.values()
-    masks = _mask_values(dataset, facts)
+    masks, broken = _mask_values(dataset) if facts is None else (facts.values(dataset.samples.values()), {})
+    problems = judge(dataset, facts) if facts is not None else _with(glance(dataset), broken)
     sizes = sorted((sample.size for sample in samples), key=lambda size: (int(np.prod(size)), size)) or [(0, 0)]
     shares = [1 - one.get(IGNORED, 0) / sum(one.values()) for one in masks.values()]
     return Summary(
@@ -140,8 +142,8 @@ def summarize(dataset: Dataset, full: bool = False, cache: Path | None = None, p
         sum(sample.read_label is not None for sample in samples),
         float(np.median(shares)) if shares else None,
         dataset.notes,
-        tuple(remarks(dataset, facts)),
-        tuple(judge(dataset, facts) if facts is not None else glance(dataset)),
+        (*remarks(dataset, facts), *(_one_class(dataset, masks) if facts is None else ())),
+        tuple(problems),
         full,
     )
 
@@ -159,20 +161,33 @@ def _counts(samples: list[Sample]) -> SplitCounts:
     )
 
 
-def _mask_values(dataset: Dataset, facts: Facts | None) -> Mapping[str, dict[int, int]]:
-    """Id -> class index -> pixels, of all readable masks or of a sample of them."""
-    if facts is not None:
-        return facts.values(dataset.samples.values())
+def _with(problems: list[Problem], broken: Mapping[str, Problem]) -> list[Problem]:
+    """What a glance found, and masks of the sample that it could not find anything wrong with."""
+    known = {problem.where for problem in problems}
+    return [*problems, *(problem for problem in broken.values() if problem.where not in known)]
+
+
+def _one_class(dataset: Dataset, masks: Mapping[str, dict[int, int]]) -> Iterable[str]:
+    seen = {value for id, one in masks.items() if id in dataset.train for value in one} - {IGNORED}
+    if len(seen) == 1:
+        name = dataset.classes.names[seen.pop()]
+        yield f"masks: hold only {name} in all {len(masks)} files looked at: `train` stops if that is so in all, label at least two classes"
+
+
+def _mask_values(dataset: Dataset) -> tuple[dict[str, dict[int, int]], dict[str, Problem]]:
+    """Id -> class index -> pixels of a sample of the masks; id -> what is wrong with it."""
     ids = [id for id, sample in dataset.samples.items() if sample.read_label is not None]
-    found = {}
+    found, broken = {}, {}
     for id in shuffled(ids, "summary")[:MASKS_SEEN]:
+        reader: Any = dataset.samples[id].read_label
         try:
-            label = dataset.samples[id].read_label.read()  # pyright: ignore (our own reader, there is one)
-        except Broken:
-            continue  # what is wrong stands in the problems
+            label = reader.read()
+        except Broken as error:
+            broken[id] = Problem(where_of(dataset, reader, f"mask of {id}"), error.what, error.remedy, (id,))
+            continue
         counts = np.bincount(label.ravel(), minlength=IGNORED + 1)
         found[id] = {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
-    return found
+    return found, broken
 
 
 def _class_counts(dataset: Dataset, masks: Mapping[str, dict[int, int]]) -> list[ClassCounts]:

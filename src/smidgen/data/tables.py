@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from smidgen.core.errors import DataError, Problem
 from smidgen.data.layout import nearest, plain, told, without_suffix
@@ -51,12 +52,14 @@ class Tags:
         lines: Image id -> where that stands, for messages.
         order: All names: the columns of a one-hot table, else sorted.
         problems: Rows that say nothing clear.
+        head: Where the columns of a one-hot table stand; "" = names stand in the rows.
     """
 
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     lines: dict[str, str] = field(default_factory=dict)
     order: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
+    head: str = ""
 
 
 class Names:
@@ -97,16 +100,24 @@ def read_table(path: Path, where: str, names: Names, needed: tuple[str, ...] = (
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         return Table(where, problems=(Problem(where, f"not readable as UTF-8 text ({error})", "save it as CSV, UTF-8"),))
-    reader = csv.reader(io.StringIO(text, newline=""))
-    header = tuple(cell.strip() for cell in next(reader, []))
+    reader, problems = csv.reader(io.StringIO(text, newline="")), []
+    lines = _until_broken(reader, where, problems)
+    header = tuple(plain(cell.strip()) for cell in next(lines, []))
     columns = tuple(cell.casefold() if cell.casefold() in (FILENAME, *needed) else cell for cell in header)
     missing = [column for column in (FILENAME, *needed) if column not in columns]
     if missing or len(set(columns)) < len(columns):
         what = f"line 1 has no column {', '.join(missing)}" if missing else "line 1 names a column twice"
         found = f"{what} (found: {', '.join(header) or 'nothing'})"
-        return Table(where, columns, problems=(Problem(where, found, f"start with `{','.join((FILENAME, *needed))}`"),))
-    rows, problems = [], []
-    for cells in reader:
+        return Table(
+            where,
+            columns,
+            problems=(
+                *problems,
+                Problem(where, found, f"start with `{','.join((FILENAME, *needed))}`"),
+            ),
+        )
+    rows = []
+    for cells in lines:
         if not any(cell.strip() for cell in cells):
             continue
         line, place = reader.line_num, f"{where} line {reader.line_num}"
@@ -114,7 +125,7 @@ def read_table(path: Path, where: str, names: Names, needed: tuple[str, ...] = (
             remedy = "correct the line (quote cells that hold a comma)"
             problems.append(Problem(place, f"{len(cells)} cells, {len(columns)} expected", remedy))
             continue
-        by_column = {column: cell.strip() for column, cell in zip(columns, cells, strict=True)}
+        by_column = {column: plain(cell.strip()) for column, cell in zip(columns, cells, strict=True)}
         id = names.find(by_column[FILENAME])
         if id is None:
             near = names.like(by_column[FILENAME])
@@ -125,15 +136,25 @@ def read_table(path: Path, where: str, names: Names, needed: tuple[str, ...] = (
     return Table(where, columns, tuple(rows), tuple(problems))
 
 
+def _until_broken(reader: Any, where: str, problems: list[Problem]) -> Iterator[list[str]]:
+    """The lines, up to one that is none: a quotation mark that never ends, a cell of a book's length."""
+    try:
+        yield from reader
+    except csv.Error as error:
+        problems.append(Problem(f"{where} line {reader.line_num}", f"not readable as CSV ({error})", "correct the line: close its quotes"))
+
+
 def read_tags(path: Path, where: str, names: Names) -> Tags:
     """tags.csv in both forms: `filename,tags` joined by `;`, or a column per tag with 0 and 1."""
     table = read_table(path, where, names)
     joined = len(table.columns) == 2 and table.columns[1].casefold() in ("tags", "tag", "labels", "label")
-    tags = Tags(order=() if joined else tuple(column for column in table.columns if column != FILENAME))
-    problems = list(table.problems)
+    strange = {} if joined else _strange(table)
+    left_out = {"", FILENAME, *strange}  # a comma at the end of lines makes a column without a name
+    tags = Tags(order=() if joined else tuple(column for column in table.columns if column not in left_out))
+    problems = [*table.problems, *(_strange_column(where, column, cells) for column, cells in strange.items())]
     for row in table.rows:
         place = f"{where} line {row.line}"
-        found, wrong = _joined(row, table.columns[1]) if joined else _one_hot(row)
+        found, wrong = _joined(row, table.columns[1]) if joined else _one_hot(row, tags.order)
         if wrong:
             problems.append(Problem(place, f"{wrong}, 0 or 1 expected", "correct the line", (row.id,)))
         if row.id in tags.names and tags.names[row.id] != found:
@@ -141,18 +162,29 @@ def read_tags(path: Path, where: str, names: Names) -> Tags:
             continue
         tags.names[row.id], tags.lines[row.id] = found, place
     order = tuple(sorted({name for found in tags.names.values() for name in found})) if joined else tags.order
-    return Tags(tags.names, tags.lines, order, tuple(problems))
+    return Tags(tags.names, tags.lines, order, tuple(problems), f"{where} line 1" if FILENAME in table.columns and not joined else "")
+
+
+def _strange(table: Table) -> dict[str, list[str]]:
+    """Columns most of whose cells are neither 0 nor 1, and these cells: something else than a class."""
+    cells = {column: [row.cells[column] for row in table.rows] for column in table.columns if column != FILENAME}
+    wrong = {column: [cell for cell in some if cell.casefold() not in YES | NO] for column, some in cells.items()}
+    return {column: some for column, some in wrong.items() if 2 * len(some) > len(table.rows) > 1}
+
+
+def _strange_column(where: str, column: str, cells: list[str]) -> Problem:
+    remedy = f"remove the column, or write one column `tags` with names joined by {JOINT}"
+    return Problem(f"{where} line 1", f"column {column} holds {told(list(dict.fromkeys(cells)))}, 0 or 1 expected", remedy)
 
 
 def _joined(row: Row, column: str) -> tuple[tuple[str, ...], str]:
     return tuple(dict.fromkeys(name for part in row.cells[column].split(JOINT) if (name := part.strip()))), ""
 
 
-def _one_hot(row: Row) -> tuple[tuple[str, ...], str]:
+def _one_hot(row: Row, columns: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
     found, wrong = [], ""
-    for column, cell in row.cells.items():
-        if column == FILENAME:
-            continue
+    for column in columns:
+        cell = row.cells[column]
         if cell.casefold() in YES:
             found.append(column)
         elif cell.casefold() not in NO:

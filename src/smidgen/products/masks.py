@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
+import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Integer, UInt8
 from PIL import Image
 
 from smidgen.core.codec import write_atomically
+from smidgen.core.conventions import IGNORED
 from smidgen.core.errors import ShapeError, UsageError
 from smidgen.products import pictures
 from smidgen.products.colors import PALETTE
@@ -31,8 +36,54 @@ def write_mask(path: Path, label: UInt8[np.ndarray, "*space"]) -> None:
     write_atomically(path, lambda part: picture.save(part, format="PNG"))
 
 
-def read_mask(path: Path) -> UInt8[np.ndarray, "h w"]:
+def write_strips(path: Path, size: tuple[int, int], strips: Iterable[Integer[np.ndarray, "h w"]], wide: bool = False) -> None:
+    """Write a mask from strips of rows as they come: the whole mask need not fit in memory.
+
+    The file appears whole or not at all, also where making a strip fails.
+
+    Args:
+        path: PNG to write; its folder is made.
+        size: Height and width.
+        strips: Label values, from top to bottom.
+        wide: Values above 255 occur: gray of 16 bits instead of 8-bit indices with a palette.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def fill(part: Path) -> None:
+        with part.open("wb") as file:
+            _fill_png(file, size, strips, wide)
+
+    write_atomically(path, fill)
+
+
+def _fill_png(file: BinaryIO, size: tuple[int, int], strips: Iterable[np.ndarray], wide: bool) -> None:
+    """PNG (W3C, third edition) of one image: header, palette, rows that are each preceded by their filter 0, end."""
+    height, width = size
+    file.write(b"\x89PNG\r\n\x1a\n")
+    _chunk(file, b"IHDR", struct.pack(">IIBBBBB", width, height, 16 if wide else 8, 0 if wide else 3, 0, 0, 0))
+    if not wide:
+        _chunk(file, b"PLTE", PALETTE.tobytes())
+    packed, rows = zlib.compressobj(6), 0
+    for strip in strips:
+        values = np.ascontiguousarray(strip, dtype=">u2" if wide else np.uint8).view(np.uint8).reshape(len(strip), -1)
+        _chunk(file, b"IDAT", packed.compress(np.pad(values, ((0, 0), (1, 0))).tobytes()))
+        rows += len(strip)
+    assert rows == height, f"{rows} rows of {height}"
+    _chunk(file, b"IDAT", packed.flush())
+    _chunk(file, b"IEND", b"")
+
+
+def _chunk(file: BinaryIO, kind: bytes, content: bytes) -> None:
+    file.write(struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content)))
+
+
+def read_mask(path: Path, values: Sequence[int] = ()) -> UInt8[np.ndarray, "h w"]:
     """Read the label values of an index PNG.
+
+    Args:
+        path: The file.
+        values: What the file holds for each label value, where that is another number; then 16 bits will do as well. 255 that is not
+            among them stays.
 
     Raises:
         UsageError: The file is missing, broken, too large, or not an index picture (naming the remedy).
@@ -42,12 +93,24 @@ def read_mask(path: Path) -> UInt8[np.ndarray, "h w"]:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as picture:
                 mode = picture.mode
-                values = np.array(picture) if mode in ("P", "L", "1") else None
+                modes = ("P", "L", "1", *(("I;16", "I") if values else ()))
+                found = np.array(picture) if mode in modes else None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UsageError(f"{path}: can't be read as a mask ({error}): write it again") from error
-    if values is None:
+    if found is None:
         raise UsageError(f"{path}: expected an 8-bit index picture (one class index per pixel), found mode {mode}; convert it to indices")
-    return values.astype(np.uint8)
+    return _looked_up(found, values, path) if values else found.astype(np.uint8)
+
+
+def _looked_up(found: np.ndarray, values: Sequence[int], path: Path) -> np.ndarray:
+    """Label values of the numbers that stand for them."""
+    table = {IGNORED: IGNORED} | {value: label for label, value in enumerate(values)}
+    numbers, places = np.unique(found, return_inverse=True)
+    strange = [int(number) for number in numbers if int(number) not in table]
+    if strange:
+        known = ", ".join(map(str, sorted(table)))
+        raise UsageError(f"{path}: holds {strange[0]}, and the masks of this data hold {known}: write it again with a model of this data")
+    return np.array([table[int(number)] for number in numbers], np.uint8)[places].reshape(found.shape)
 
 
 def write_image(path: Path, image: UInt8[np.ndarray, "h w 3"]) -> None:

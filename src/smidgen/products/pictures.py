@@ -19,6 +19,8 @@ COLORS = 96
 """Colors of a picture: few enough for about ten kilobytes, many enough for a photo of this size."""
 SHADE = 0.55
 """Share of the class color over an image."""
+SEEN = 512
+"""Rows and columns of a channel whose range is looked at."""
 GAP = 4
 """Pixels between pictures that stand side by side."""
 
@@ -31,9 +33,32 @@ def flat(values: np.ndarray) -> np.ndarray:
 
 
 def of_image(image: Float[np.ndarray, "c *space"]) -> UInt8[np.ndarray, "h w 3"]:
-    """Red, green, blue of an image in [0, 1]; other than three channels are shown as the gray of the first one."""
-    shown = [flat(one) for one in (image if len(image) == 3 else image[:1].repeat(3, axis=0))]
-    return np.rint(255 * np.clip(np.nan_to_num(np.stack(shown, axis=-1)), 0, 1)).astype(np.uint8)
+    """Red, green, blue of an image in [0, 1].
+
+    Gray and color images as they are. Of others the first three channels are shown as red, green and blue, and two as green and magenta
+    (which the color-blind can tell apart), each from its own 1st to its 99th percentile: their values mean no brightness.
+    """
+    planes = [flat(one) for one in image[:3]]
+    if len(image) not in (1, 3):
+        planes = [_stretched(plane) for plane in planes]
+    red, green, blue = {1: (0, 0, 0), 2: (1, 0, 1)}.get(len(planes), (0, 1, 2))
+    shown = np.stack([planes[red], planes[green], planes[blue]], axis=-1)
+    return np.rint(255 * np.clip(np.nan_to_num(shown), 0, 1)).astype(np.uint8)
+
+
+def channels_shown(channels: int) -> str:
+    """How pictures show images of so many channels, in words; "" where there is nothing to say."""
+    if channels in (1, 3):
+        return ""
+    return "the first is green, the second magenta" if channels == 2 else "the first three are red, green, blue"
+
+
+def _stretched(plane: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    some = plane[tuple(slice(None, None, max(1, side // SEEN)) for side in plane.shape)]
+    low, high = np.nanpercentile(some, (1, 99))
+    if not high > low:  # something small in a flat channel, or nothing
+        low, high = np.nanmin(plane), np.nanmax(plane)
+    return (plane - low) / (high - low) if high > low else np.zeros_like(plane)
 
 
 def of_label(label: UInt8[np.ndarray, "*space"]) -> UInt8[np.ndarray, "h w 3"]:
@@ -47,7 +72,7 @@ def laid_over(
     """An image with its classes over it; background and ignored pixels stay uncolored.
 
     Args:
-        image: Values in [0, 1]; other than three channels are shown as the gray of the first one.
+        image: Values in [0, 1]; shown as `of_image` does.
         label: Class index per pixel, 255 = ignored.
         background: Label value that is left uncolored; None colors every class.
         opacity: Share of the class color, in [0, 1].

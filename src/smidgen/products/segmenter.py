@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,22 +25,24 @@ from torch.nn.functional import interpolate
 from smidgen import __version__
 from smidgen.core import registry
 from smidgen.core.codec import write_atomically
-from smidgen.core.errors import SettingsError, ShapeError, UsageError, WeightsError
+from smidgen.core.conventions import ValueRange
+from smidgen.core.errors import SettingsError, UsageError, WeightsError
 from smidgen.core.settings import Frozen, validated
 from smidgen.parts.networks import settings as networks
 from smidgen.parts.networks.encoders import EncoderFactory
 from smidgen.parts.networks.factories import HeadFactory
 from smidgen.parts.networks.network import Network
 from smidgen.parts.networks.upsample import to_size
+from smidgen.products import looking
+from smidgen.products.looking import MAX_PIXELS
 from smidgen.products.sample import Classes
 from smidgen.products.scores import Scores
-from smidgen.products.windows import sliding
 
 FORMAT = 1
 """Raised when an older smidgen could not read the files."""
+ADDED = ("ids", "mask_values")
+"""Fields of `model.json` that older files have not."""
 RECORD, WEIGHTS = "model.json", "model.safetensors"
-MAX_PIXELS = 2_000_000
-"""Pixels that a network sees at once unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,9 @@ class Architecture:
         channels: Channels of its images.
         size: Longest side in pixels that larger images are shrunk to before the network sees them; 0 = none are.
         patch: Side of the training views in pixels; windows of this size suit the network best. 0 = unknown.
-        value_range: Values of images with more than 8 bits that became 0 and 1; new ones have to be read alike.
+        value_range: Values of images with more than 8 bits that became 0 and 1, of all channels or of each; new ones have to be read alike.
+        ids: Class -> its number in the form that the data came from; empty: its label value.
+        mask_values: What the masks of the data hold for each class; () = its label value. Predictions are written so.
     """
 
     encoder: networks.Encoder
@@ -65,7 +69,9 @@ class Architecture:
     channels: int = 3
     size: int = 0
     patch: int = 0
-    value_range: tuple[float, float] = (0.0, 1.0)
+    value_range: ValueRange = (0.0, 1.0)
+    ids: Mapping[str, int] = field(default_factory=dict)
+    mask_values: tuple[int, ...] = ()
 
     def build(self) -> Network:
         """The network with fresh weights; no pretrained ones are looked for."""
@@ -99,6 +105,21 @@ class Segmenter:
         return self.architecture.classes
 
     @property
+    def channels(self) -> int:
+        """Channels of its images."""
+        return self.architecture.channels
+
+    @property
+    def value_range(self) -> ValueRange:
+        """Stored values that become 0 and 1."""
+        return self.architecture.value_range
+
+    @property
+    def mask_values(self) -> tuple[int, ...]:
+        """What masks hold for each class; () = its label value."""
+        return self.architecture.mask_values
+
+    @property
     def device(self) -> torch.device:
         """Where the network is."""
         return next(self.network.parameters()).device
@@ -110,7 +131,7 @@ class Segmenter:
 
     def zoom(self, size: Sequence[int]) -> float:
         """Factor in (0, 1] that an image of this size is shrunk by before the network sees it, as in training."""
-        return min(1.0, self.architecture.size / max(size)) if self.architecture.size else 1.0
+        return looking.zoom(self.architecture.size, size)
 
     def prepare(self, image: Float[np.ndarray, "c *space"]) -> Float32[Tensor, "channels h w"]:
         """The tensor that `probs` takes, on the network's device; a gray image is repeated for a network of color images.
@@ -121,17 +142,10 @@ class Segmenter:
         Raises:
             ShapeError: Not an image with the channels of this network.
         """
-        self._check(image)
         channels = self.architecture.channels
+        looking.check_channels(image, channels)
         pixels = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)).to(self.device)
         return pixels if len(pixels) == channels else pixels.expand(channels, -1, -1)
-
-    def _check(self, image: np.ndarray) -> None:
-        channels = self.architecture.channels
-        if image.ndim != 3 or image.shape[0] not in (1, channels):
-            raise ShapeError(
-                f"image: expected shape ({channels}, h, w), found {image.shape}; this model takes {channels} channels: convert it"
-            )
 
     @torch.no_grad()
     def probs(
@@ -188,19 +202,14 @@ class Segmenter:
         Raises:
             ShapeError: Not an image with the channels of this network.
         """
-        self._check(image)
-        side = self.window(image.shape[1:], window, max_pixels, max(scales))
-        if side == 0:
-            return self.scored(self.probs(self.prepare(image)[None], scales, flip)[0], tags, keep_probs)
-        zoom = self.zoom(image.shape[1:])
+        way: dict[str, Any] = {"window": window, "overlap": overlap, "max_pixels": max_pixels}
+        return looking.joined(list(looking.strips(self, image, tags, scales, flip, keep_probs=keep_probs, **way)))
 
-        def look(part: np.ndarray) -> np.ndarray:
-            return self.probs(self.prepare(part)[None], scales, flip, zoom)[0].cpu().numpy()
-
-        strips = sliding(look, image, max(1, round(side / zoom)), overlap)
-        parts = [self.scored(torch.from_numpy(strip), tags, keep_probs) for strip in strips]
-        probs = np.concatenate([part.probs for part in parts if part.probs is not None], axis=1) if keep_probs else None
-        return Scores(np.concatenate([part.label for part in parts]), np.concatenate([part.confidence for part in parts]), probs)
+    def look(
+        self, image: Float[np.ndarray, "c h w"], scales: Sequence[float] = (1.0,), flip: bool = False, zoom: float | None = None
+    ) -> Float32[np.ndarray, "k h w"]:
+        """`probs` of one image, from array to array."""
+        return self.probs(self.prepare(image)[None], scales, flip, zoom)[0].cpu().numpy()
 
     def window(self, size: Sequence[int], window: int = 0, max_pixels: int = MAX_PIXELS, scale: float = 1.0) -> int:
         """Side of the sliding window for an image of this size, in pixels as the network sees it; 0 = the image is looked at whole.
@@ -211,16 +220,14 @@ class Segmenter:
             max_pixels: Pixels that the network may see at once.
             scale: Largest factor on the image.
         """
-        seen = [n * self.zoom(size) for n in size]
-        largest = max(1, int(max_pixels**0.5 / max(1.0, scale)))
-        if window and max(seen) > window:
-            return min(window, largest)
-        if seen[0] * seen[1] * max(1.0, scale) ** 2 <= max_pixels:
-            return 0
-        return min(self.architecture.patch or largest, largest)
+        zoom = self.zoom(size)
+        return looking.side([n * zoom for n in size], self.architecture.patch, window, max_pixels, scale)
 
-    def scored(self, probs: Float[Tensor, "k *space"], tags: Sequence[int] | None = None, keep_probs: bool = False) -> Scores:
+    def scored(
+        self, probs: Float[Tensor, "k *space"] | Float[np.ndarray, "k *space"], tags: Sequence[int] | None = None, keep_probs: bool = False
+    ) -> Scores:
         """Class and confidence of every pixel from probabilities, restricted to tags where they are given."""
+        probs = torch.from_numpy(probs) if isinstance(probs, np.ndarray) else probs
         probs = probs if tags is None else restricted(probs, tags, self.classes.background)
         confidence, label = probs.max(dim=0)
         kept = probs.half().cpu().numpy() if keep_probs else None
@@ -293,8 +300,12 @@ class _Record(Frozen):
     """Channels of an image."""
     values: str
     """What the network takes."""
-    value_range: tuple[float, float] = (0.0, 1.0)
-    """Values of floating-point images that became 0 and 1."""
+    value_range: ValueRange = (0.0, 1.0)
+    """Values of images with more than 8 bits that became 0 and 1: a low and a high one, or one of each per channel."""
+    ids: dict[str, int] = Field(default_factory=dict)
+    """Class -> its number in the form that the data came from."""
+    mask_values: tuple[int, ...] = ()
+    """What the masks of the data held for each class."""
     spacing_mm: tuple[float, ...] | None
     """Distance between pixels in training; None = unknown or of no matter."""
     size: int = Field(ge=0)
@@ -324,6 +335,8 @@ def _record(segmenter: Segmenter) -> _Record:
         channels=of.channels,
         values="float32 in [0, 1]; the network's first layer normalizes",
         value_range=of.value_range,
+        ids=dict(of.ids),
+        mask_values=of.mask_values,
         spacing_mm=None,
         size=of.size,
         patch=of.patch,
@@ -344,6 +357,7 @@ def _write(path: Path, content: bytes) -> None:
 
 def _digest(record: _Record, weights: bytes) -> str:
     meaning = record.model_dump(mode="json", exclude={"recipe", "scores", "digest"})
+    meaning = {name: value for name, value in meaning.items() if value or name not in ADDED}
     return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode() + weights).hexdigest()[:32]
 
 
@@ -381,4 +395,5 @@ def _architecture(record: _Record, path: Path) -> Architecture:
     except SettingsError as error:
         raise UsageError(f"{path}: {error}; this smidgen is {__version__}, the model was written by {record.version}") from error
     classes = Classes(record.classes, record.background)
-    return Architecture(encoder, kind, head_settings, classes, record.channels, record.size, record.patch, record.value_range)
+    numbers = (record.channels, record.size, record.patch, record.value_range, record.ids, record.mask_values)
+    return Architecture(encoder, kind, head_settings, classes, *numbers)

@@ -41,3 +41,17 @@ class TagClassifier(Protocol):
     def layers(self) -> Sequence[nn.Module] | None:
         """The network as a plain chain, for peak back-propagation; None where it is not one."""
         ...
+
+
+@runtime_checkable
+class HasLean(Protocol):
+    """A classifier that knows a shorter way to the same logits."""
+
+    def lean(self) -> TagClassifier:
+        """The same function up to rounding, in fewer steps."""
+        ...
+
+
+def leaner(classifier: TagClassifier) -> TagClassifier:
+    """The shorter way of a classifier that knows one, else the classifier itself."""
+    return classifier.lean() if isinstance(classifier, HasLean) else classifier

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -22,7 +23,7 @@ FLOOR = 1e-3
 
 def sliding(
     predict: Callable[[Float[np.ndarray, "c *window"]], Float[np.ndarray, "k *window"]],
-    image: Float[np.ndarray, "c *space"],
+    image: Any,
     window: int | tuple[int, ...],
     overlap: float = 0.5,
 ) -> Iterator[Float32[np.ndarray, "k *strip"]]:
@@ -30,7 +31,7 @@ def sliding(
 
     Args:
         predict: From one window of exactly the given size to its class probabilities.
-        image: Any array that is cut by slices (a memory-mapped one is read window by window).
+        image: (c, *space): an array, or anything with a shape that is cut by slices, read window by window.
         window: Side or sides, pixels. Where the image is smaller it is mirrored up to the window, and the result is cut.
         overlap: Share of a window that the next one covers again, in [0, 1).
 
@@ -56,12 +57,13 @@ def sliding(
         assert mean is not None
         done = upto - at
         yield mean[(slice(None), slice(min(done, space[0] - at)), *(slice(n) for n in space[1:]))].copy()
-        mean, total = _shifted(mean, 1, done), _shifted(total, 0, done)
+        for plane in (*mean, total):
+            _shift(plane, done)
 
 
 def whole(
     predict: Callable[[Float[np.ndarray, "c *window"]], Float[np.ndarray, "k *window"]],
-    image: Float[np.ndarray, "c *space"],
+    image: Any,
     window: int | tuple[int, ...],
     overlap: float = 0.5,
 ) -> Float32[np.ndarray, "k *space"]:
@@ -99,7 +101,7 @@ def _starts(n: int, side: int, overlap: float) -> list[int]:
     return [min(i * step, n - side) for i in range(math.ceil((n - side) / step) + 1)]
 
 
-def _cut(image: np.ndarray, corner: tuple[int, ...], sides: tuple[int, ...]) -> np.ndarray:
+def _cut(image: Any, corner: tuple[int, ...], sides: tuple[int, ...]) -> np.ndarray:
     part = np.asarray(image[(slice(None), *(slice(c, c + side) for c, side in zip(corner, sides, strict=True)))])
     missing = [(0, side - n) for n, side in zip(part.shape[1:], sides, strict=True)]
     return np.pad(part, [(0, 0), *missing], mode="symmetric") if any(after for _, after in missing) else part
@@ -111,11 +113,9 @@ def _checked(probs: np.ndarray, sides: tuple[int, ...]) -> np.ndarray:
     return probs
 
 
-def _shifted(buffer: np.ndarray, axis: int, by: int) -> np.ndarray:
-    """The buffer moved forward along an axis, with zeros where new places appear."""
-    keep = buffer.shape[axis] - by
-    before = (slice(None),) * axis
-    moved = np.zeros_like(buffer)
-    if keep > 0:
-        moved[(*before, slice(keep))] = buffer[(*before, slice(by, None))]
-    return moved
+def _shift(plane: np.ndarray, by: int) -> None:
+    """Move a buffer forward along its first axis, with zeros where new places appear; in place, for strips are large."""
+    keep = max(0, len(plane) - by)
+    if keep:
+        plane[:keep] = plane[by:]
+    plane[keep:] = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from smidgen.data.dataset import Dataset
+from smidgen.data.statistics import channel_statistics
 from smidgen.parts.losses.sums import LossFactory
 from smidgen.parts.networks.encoders import EncoderFactory
 from smidgen.parts.networks.factories import HeadFactory
@@ -16,11 +17,12 @@ def supplies(resolved: Resolved, data: Dataset) -> dict[str, Any]:
 
     Args:
         resolved: The settings.
-        data: Its images say how many channels the encoder gets: 1 where all are gray; a gray one among color ones is repeated.
+        data: Its images say how many channels the encoder gets: 1 where all are gray; a gray one among color ones is repeated. What
+            other numbers of channels are like is measured on training images.
     """
-    choice = resolved.choice
+    choice, count = resolved.choice, channels(data)
     return {
-        "encoder": EncoderFactory(resolved.encoder, channels(data)),
+        "encoder": EncoderFactory(resolved.encoder, count, pixels=channel_statistics(data.train, count)),
         "head": HeadFactory(choice.head, resolved.methods[choice.head]),
         "loss": LossFactory(choice.loss, resolved.methods),
     }

@@ -11,6 +11,8 @@ from jaxtyping import Float, Int64, UInt8
 
 from smidgen.core.errors import Problem
 from smidgen.core.settings import Frozen
+from smidgen.parts.metrics.bootstrap import Spread
+from smidgen.parts.metrics.boundary import Boundary
 from smidgen.parts.metrics.confusion import Confusion
 from smidgen.products.heatmaps import Heatmaps
 
@@ -170,12 +172,18 @@ class ScoreRow:
         confusion: Counts over all its images.
         images: Counts of each image, for what can be told from them (small objects, uncertainty); {} = unknown.
         note: What a reader must know about it.
+        borders: Border pixels over all its images; None = not counted.
+        sizes: Objects by size (`objects.found_by_size`) over all its images; None = not counted.
+        spread: How far the scores would move with other images; None = not known.
     """
 
     name: str
     confusion: Confusion
     images: Mapping[str, Int64[np.ndarray, "k k1"]] = field(default_factory=dict)
     note: str = ""
+    borders: Boundary | None = None
+    sizes: Int64[np.ndarray, "3 4"] | None = None
+    spread: Spread | None = None
 
 
 @dataclass(frozen=True)
@@ -200,12 +208,18 @@ class Uncertain:
         image: Values in [0, 1].
         prediction: What the model says.
         confidence: Mean probability of the predicted classes in [0, 1].
+        agreement: Share of the pseudo-mask's pixels that the model predicts alike.
+        tags: Names of the classes that are known to be there.
+        sure: Probability of the predicted class per pixel, to show where to look.
     """
 
     id: str
     image: Float[np.ndarray, "c h w"]
     prediction: UInt8[np.ndarray, "h w"] | None = None
     confidence: float | None = None
+    agreement: float | None = None
+    tags: tuple[str, ...] = ()
+    sure: Float[np.ndarray, "h w"] | None = None
 
 
 def arrange(scores: Mapping[str, float], each: int = 4, groups: tuple[str, str, str] = BY_SCORE) -> dict[str, tuple[str, ...]]:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from smidgen.parts.metrics.confusion import Confusion
+from smidgen.parts.metrics.objects import LIMITS
 
 SMALL = 0.02
 """A class that covers less than this share of an image's labeled pixels counts as small there."""
@@ -31,13 +32,19 @@ class Note:
     text: str
 
 
-def notes(confusion: Confusion, images: Mapping[str, Int64[np.ndarray, "k k1"]] | None = None, where: str = "val") -> tuple[Note, ...]:
+def notes(
+    confusion: Confusion,
+    images: Mapping[str, Int64[np.ndarray, "k k1"]] | None = None,
+    where: str = "val",
+    sizes: Int64[np.ndarray, "3 4"] | None = None,
+) -> tuple[Note, ...]:
     """All that can be told from one model's counts.
 
     Args:
         confusion: Counts over all images.
-        images: Counts of each image; without them nothing is said about small objects.
+        images: Counts of each image; without them, and without `sizes`, nothing is said about small objects.
         where: Name of the split, for the sentences.
+        sizes: Objects by size (`objects.found_by_size`), where they were counted.
     """
     found = [
         _one_class(confusion),
@@ -46,7 +53,7 @@ def notes(confusion: Confusion, images: Mapping[str, Int64[np.ndarray, "k k1"]] 
         _never_predicted(confusion),
         _worst(confusion),
         _confused(confusion),
-        _small(confusion, list((images or {}).values())),
+        _small(confusion, list((images or {}).values())) if sizes is None else _small_objects(sizes),
     ]
     return tuple(note for note in found if note is not None)
 
@@ -120,6 +127,18 @@ def _small(confusion: Confusion, images: Sequence[Int64[np.ndarray, "k k1"]]) ->
     text = (
         f"Small things are missed more often: where a class covers less than {100 * SMALL:.0f}{PERCENT} of an image ({small.sum()} cases), "
         f"{percent(found_small)}{PERCENT} of its pixels are found; elsewhere {percent(found_large)}{PERCENT}."
+    )
+    return Note("note", text)
+
+
+def _small_objects(sizes: Int64[np.ndarray, "3 4"]) -> Note | None:
+    """By objects; the same limits of what is worth a note as by pixels."""
+    (small, found_small), (large, found_large) = sizes[0, :2], sizes[-1, :2]
+    if small < 5 or not large or found_small / small > 0.8 * found_large / large:
+        return None
+    text = (
+        f"Small objects are missed more often: of {small} that cover less than {100 * LIMITS[0]:.2f}{PERCENT} of their image "
+        f"{percent(found_small / small)}{PERCENT} are found, of {large} large ones {percent(found_large / large)}{PERCENT}."
     )
     return Note("note", text)
 

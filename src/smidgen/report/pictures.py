@@ -65,12 +65,21 @@ def with_classes(
 
 def with_evidence(image: Float[np.ndarray, "c h w"], heatmaps: Heatmaps, longest: int = LONGEST) -> str:
     """The gray image under the strongest evidence at each place, in the perceptually even colors of "inferno"; as a data URI."""
+    return with_values(image, heatmaps.maps.max(axis=0) if len(heatmaps.maps) else np.zeros(heatmaps.maps.shape[1:]), longest)
+
+
+def with_doubt(image: Float[np.ndarray, "c h w"], sure: Float[np.ndarray, "h2 w2"], longest: int = LONGEST) -> str:
+    """The gray image under what is missing to certainty, in the same colors: bright where the model is unsure; as a data URI."""
+    return with_values(image, 1 - sure, longest)
+
+
+def with_values(image: Float[np.ndarray, "c h w"], values: Float[np.ndarray, "h2 w2"], longest: int = LONGEST) -> str:
+    """The gray image under values in [0, 1], in the perceptually even colors of "inferno"; as a data URI."""
     from matplotlib import colormaps
 
     width, height = _size(image.shape[1:], longest)
     gray = _gray(image, (width, height))[..., None]
-    strongest = heatmaps.maps.max(axis=0) if len(heatmaps.maps) else np.zeros(heatmaps.maps.shape[1:])
-    smooth = Image.fromarray(np.clip(strongest, 0, 1).astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
+    smooth = Image.fromarray(np.clip(values, 0, 1).astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
     evidence = np.clip(np.asarray(smooth), 0, 1)
     heat = np.asarray(colormaps["inferno"](evidence))[..., :3]
     share = 0.40 + 0.3 * evidence[..., None]

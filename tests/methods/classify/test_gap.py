@@ -17,7 +17,7 @@ from smidgen.methods.classify.settings import Gap
 from smidgen.parts.networks.encoders import EncoderFactory
 from smidgen.parts.networks.settings import Encoder
 from smidgen.products.sample import Sample
-from smidgen.products.tag_classifier import TagClassifier
+from smidgen.products.tag_classifier import TagClassifier, leaner
 
 TOY = Gap(
     optimizer="adamw",
@@ -147,6 +147,16 @@ def test_same_run_twice_is_bit_equal(run, data):
     one, two = results
     for id in one.tag_probs:
         assert np.array_equal(one.tag_probs[id], two.tag_probs[id])
+
+
+def test_the_shorter_way_gives_the_same_logits(run, data):
+    classifier = gap(run, TOY.model_copy(update={"steps": 1}), data, encoder())
+    short = leaner(classifier)
+    assert short is leaner(classifier) and isinstance(short, TagClassifier) and short.ids == classifier.ids
+    image = classifier.prepare(data.samples["val1"].image())[None]
+    before, after = classifier.class_maps(image), short.class_maps(image)
+    assert float((before - after).abs().max()) <= 1e-4 * float(before.abs().max())
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in short.networks["encoder"].modules())
 
 
 def test_gradients_reach_the_pixels_and_only_them(run, data):

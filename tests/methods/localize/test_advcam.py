@@ -120,6 +120,27 @@ def test_original_range_lets_values_come_back(clip, third):
     assert [rung.x.flatten().tolist() for rung in rungs] == [approx(x) for x in ([1, 0.5], [0.92, 0.58], [0.84, 0.66], [third, 0.74])]
 
 
+@pytest.mark.parametrize(("momentum", "third"), [(0.0, [0.605, 0.3025, 1, 0]), (0.5, [0.55 + 0.08 / 1.5, 0.275 + 0.04 / 1.5, 1, 0])])
+def test_momentum_keeps_a_share_of_the_last_direction(momentum, third):
+    """Logits x², so the direction is x itself: (.5, .25, 1, 0), then (.55, .275, 1, 0); with half of the first (.8, .4, 1.5, 0) / 1.5."""
+    settings = Advcam(step_size=0.1, clip="original", momentum=momentum)
+    rungs = list(ascent(torch.square, row(0.5, 0.25, 1, 0), tensor([0]), tensor([[False]]), settings, steps=3, restraint=0.0))
+    assert rungs[1].x.flatten().tolist() == approx([0.55, 0.275, 1, 0])
+    assert rungs[2].x.flatten().tolist() == approx(third)
+
+
+def test_the_shorter_way_is_taken_where_it_is_wanted(run, data, make_classifier):
+    class Shorter(make_classifier):
+        def lean(self):
+            self.short = make_classifier()
+            return self.short
+
+    for n, fold in enumerate((True, False)):
+        classifier = Shorter()
+        advcam(run._inside(run.folder / str(n), str(n)), Advcam(steps=2, fold=fold), data, classifier)
+        assert (classifier.calls == 0, hasattr(classifier, "short") and classifier.short.calls > 0) == (fold, fold)
+
+
 def test_first_step_knows_no_restraint(classifier, start):
     free, held = (climb(classifier, Advcam(), start, 0, 1, steps=3, restraint=weight) for weight in (0.0, 7.0))
     assert torch.equal(free[0].gradient, held[0].gradient) and free[0].gradient.abs().max() > 0

@@ -84,10 +84,10 @@ def test_a_class_without_border_is_named_and_left_out_and_a_missed_one_is_zero()
     assert np.isnan(Boundary(NAMES).mean().value)
 
 
-@pytest.mark.parametrize("shape", [(60, 80), (12, 16, 20)])
-def test_it_agrees_with_distance_transforms(shape):
+@pytest.mark.parametrize(("shape", "smooth"), [((60, 80), 2), ((12, 16, 20), 2), ((8, 3000), (1, 25))])  # the last: tolerance 22
+def test_it_agrees_with_distance_transforms(shape, smooth):
     generator = np.random.default_rng(0)
-    label, said = ((ndimage.gaussian_filter(generator.random(shape), 2) * 60 % 4).astype(np.uint8) for _ in range(2))
+    label, said = ((ndimage.gaussian_filter(generator.random(shape), smooth) * 60 % 4).astype(np.uint8) for _ in range(2))
     assert_array_equal(count_borders(label, said, 4), by_distances(label, said, 4))
 
 
@@ -98,6 +98,19 @@ def test_a_band_of_unlabeled_pixels_hides_no_border():
     assert (banded == 255).sum() > 2000
     assert_allclose(scored(banded, truth).f[:2], 1)
     assert scored(banded, square(100, 115, 100, 400)).f[1] < 0.6
+
+
+def test_wide_tolerances_of_large_images_are_looked_up_and_not_walked():
+    truth = np.zeros((40, 2400), np.uint8)  # tolerance 18
+    truth[:, 800:1600] = 1
+    banded = np.where(ndimage.binary_dilation(border(truth.astype(np.uint16)), iterations=8), 255, truth).astype(np.uint8)
+    banded[:, 2000:] = 255  # wide: silent
+    said = np.roll(truth, 12, axis=1)
+    said[:, 2100:2200] = 2
+    b = scored(banded, said)
+    assert_allclose(b.f[:2], 1)
+    assert b.counts[2].sum() == 0
+    assert_allclose(scored(banded, np.roll(truth, 30, axis=1)).f[:2], 0)
 
 
 def test_what_is_predicted_deep_in_unlabeled_pixels_changes_nothing():

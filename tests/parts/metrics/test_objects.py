@@ -25,3 +25,21 @@ def test_touching_pixels_of_a_class_are_one_object_and_of_two_classes_two():
 
 def test_without_a_background_every_region_is_an_object():
     assert found_by_size(np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.uint8), None).sum(axis=0).tolist() == [1, 1, 16, 16]
+
+
+def test_splinters_across_unlabeled_pixels_belong_to_what_they_were_cut_from():
+    truth = np.zeros((100, 100), np.uint8)
+    truth[20:60, 20:60] = 1
+    truth[20:60, 57:59] = 255
+    assert found_by_size(truth, truth, 0).tolist() == [[0] * 4, [0] * 4, [1, 1, 1520, 1520]]
+
+
+def test_instances_tell_touching_objects_apart():
+    truth, instances = np.zeros((100, 100), np.uint8), np.zeros((100, 100), np.uint16)
+    truth[20:60, 20:60] = 1
+    instances[20:60, 20:40], instances[20:60, 40:60] = 1, 300
+    said = np.where(instances == 300, truth, 0)
+    assert found_by_size(truth, said, 0)[:, :2].tolist() == [[0, 0], [0, 0], [1, 1]]
+    assert found_by_size(truth, said, 0, instances)[:, :2].tolist() == [[0, 0], [0, 0], [2, 1]]
+    truth[80:85, 80:85] = 1  # of no instance
+    assert found_by_size(truth, said, 0, instances)[:, :2].tolist() == [[1, 0], [0, 0], [2, 1]]

@@ -9,6 +9,7 @@ from pytest import approx, fixture, mark, raises
 from torch import nn
 
 from smidgen.core.errors import SettingsError
+from smidgen.parts.imaging.channels import ChannelStatistics
 from smidgen.parts.networks.encoders import Encoder, EncoderFactory, Normalize
 from smidgen.parts.networks.settings import Encoder as Settings
 
@@ -113,6 +114,34 @@ def test_more_channels_repeat_the_weights_of_the_first_three(image: torch.Tensor
     factory = EncoderFactory(in_channels=6)
     assert "adapted to 6" in factory.origin
     assert torch.allclose(factory().eval().features(image.repeat(1, 2, 1, 1)), EncoderFactory()().eval().features(image), atol=1e-4)
+
+
+@mark.parametrize("channels", [2, 4, 5])
+@torch.no_grad()
+def test_alike_channels_give_the_features_of_their_gray_picture(channels: int, image: torch.Tensor):
+    gray = image[:, :1]
+    several, single = EncoderFactory(in_channels=channels)().eval(), EncoderFactory(in_channels=1)().eval()
+    assert torch.allclose(several.features(gray.expand(-1, channels, -1, -1)), single.features(gray), atol=1e-4)
+
+
+def test_measured_channels_come_to_look_like_colors_of_photos():
+    """A channel of mean 0.9 and deviation 0.02 as red (0.485, 0.229), one of 0.1 and 0.3 as green; the model takes (x - 0.5) / 0.25."""
+    pixels = ChannelStatistics(mean=(0.9, 0.1), deviation=(0.02, 0.3))
+    normalize = Normalize([0.5, 0.5, 0.5], [0.25, 0.25, 0.25], 2, pixels)
+    seen = normalize(torch.tensor([[0.9, 0.1], [0.92, 0.4]])[..., None, None])[..., 0, 0]
+    assert seen[0].tolist() == approx([(0.485 - 0.5) / 0.25, (0.456 - 0.5) / 0.25], abs=1e-5)
+    assert (seen[1] - seen[0]).tolist() == approx([0.229 / 0.25, 0.224 / 0.25], abs=1e-5)
+
+
+def test_measured_channels_stay_with_the_encoder():
+    pixels = ChannelStatistics(mean=(0.9, 0.1), deviation=(0.02, 0.3))
+    factory = EncoderFactory(Settings(name=RESNET, weights="none"), 2, pixels=pixels)
+    assert "each normalized by its mean" in factory.origin
+    assert factory.key != EncoderFactory(Settings(name=RESNET, weights="none"), 2).key
+    assert factory.with_stride(16, dilate=False)().normalize.mean.flatten().tolist() != approx([0.485, 0.456])
+    fresh = made(RESNET, 2)
+    fresh.load_state_dict(factory().state_dict())  # as a saved model comes back
+    assert torch.equal(fresh.normalize.std, factory().normalize.std)
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from pytest import MonkeyPatch, fixture, mark, raises
+from pytest import MonkeyPatch, approx, fixture, mark, raises
 from safetensors.torch import save_file
 from torch import nn
 
@@ -130,3 +130,39 @@ def test_without_a_network_the_remedy_is_said(monkeypatch: MonkeyPatch):
 def test_never_silently_random():
     with raises(WeightsError, match="no pretrained weights for 'resnet200'"):
         EncoderFactory(Settings(name="resnet200"))()
+
+
+@mark.parametrize(
+    ("channels", "wanted"),
+    [
+        (1, [9]),
+        (2, [3.75, 5.25]),  # 1.5 * (1, 2) lack 4.5 of 9
+        (4, [1.125, 1.875, 4.875, 1.125]),  # 0.75 * (1, 2, 6, 1) lack 1.5
+        (5, [0.96, 1.56, 3.96, 0.96, 1.56]),  # 0.6 * (1, 2, 6, 1, 2) lack 1.8
+        (6, [0.5, 1, 3, 0.5, 1, 3]),
+    ],
+)
+def test_weights_for_other_channels_add_up_to_what_color_has(channels: int, wanted: list[float]):
+    weight = torch.tensor([[1.0, 2, 6]])[..., None, None]
+    assert weights.for_channels(weight, channels).flatten().tolist() == approx(wanted, abs=1e-6)
+
+
+def test_one_channel_and_multiples_of_three_are_adapted_as_timm_does():
+    from timm.models import adapt_input_conv
+
+    weight = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0))
+    for channels in (1, 6, 9):
+        assert torch.equal(weights.for_channels(weight, channels), adapt_input_conv(channels, weight.clone()))
+
+
+def test_downloaded_weights_are_adapted_alike(monkeypatch: MonkeyPatch):
+    import timm
+
+    make = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained=False, **options: make(name, **options))
+    torch.manual_seed(0)
+    color = weights.downloaded("resnet18", {"num_classes": 0})
+    torch.manual_seed(0)
+    five = weights.downloaded("resnet18", {"num_classes": 0}, 5)
+    assert torch.equal(five.conv1.weight, weights.for_channels(color.conv1.weight, 5))  # pyright: ignore
+    assert torch.equal(five.layer4[0].conv1.weight, color.layer4[0].conv1.weight)  # pyright: ignore

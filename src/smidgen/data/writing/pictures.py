@@ -14,7 +14,7 @@ from PIL import Image
 
 from smidgen.core.errors import DataError, Problem
 from smidgen.data.dataset import Dataset
-from smidgen.data.images import ImageArray, ImageFile, pixels
+from smidgen.data.images import ImageArray, ImageFile, decoded
 from smidgen.data.labels import NO_INSTANCE_16
 from smidgen.data.mapped import ChannelFiles
 from smidgen.products.sample import IGNORED, Sample
@@ -45,10 +45,10 @@ class Writer(Protocol):
 
 
 def stored(sample: Sample) -> Shaped[np.ndarray, "h w *c"]:
-    """An image's pixels as they are stored, orientation applied, without alpha and palette; raises `Broken`."""
+    """An image's pixels as they are stored, orientation applied, without palette, and without alpha unless it is data; raises `Broken`."""
     reader = sample.read_image
     if isinstance(reader, ImageFile):
-        return pixels(reader.path)
+        return decoded(reader.path, reader.every)[0]
     if isinstance(reader, ChannelFiles):
         return reader.stored()[0]
     if isinstance(reader, ImageArray):

@@ -27,6 +27,7 @@ from smidgen.methods.classify import settings
 from smidgen.parts.imaging.channels import as_channels
 from smidgen.parts.imaging.views import resized, with_mirror, working_size
 from smidgen.parts.networks.encoders import Encoder, EncoderFactory
+from smidgen.parts.networks.folding import lean
 from smidgen.products.sample import Sample
 from smidgen.products.tag_classifier import TagClassifier
 from smidgen.products.warm import WarmStart, start_from
@@ -65,6 +66,7 @@ class GapClassifier:
 
     def __init__(self, networks: nn.ModuleDict, ids: tuple[int, ...]):
         self.networks, self.ids, self.key, self.tag_probs = networks, ids, "", {}
+        self._lean: GapClassifier | None = None
         self.encoder: Encoder = networks["encoder"]  # pyright: ignore[reportAttributeAccessIssue] (a module dict forgets the class)
         self.points, self.stride = self.encoder.points, self.encoder.final_stride
         weights: Tensor = networks["head"].weight  # pyright: ignore[reportAssignmentType]
@@ -81,6 +83,14 @@ class GapClassifier:
     def class_maps(self, x: Float[Tensor, "b ..."], at: str = "pixels", companions: Tensor | None = None) -> Float[Tensor, "b k h w"]:
         """Logits per place. Companions are of no use to a classifier that looks at one image at a time."""
         return place_logits(self.networks, x, at)
+
+    def lean(self) -> GapClassifier:
+        """The same function in fewer steps: batch statistics are folded into convolutions. Made when first asked for."""
+        if self._lean is None:
+            networks = nn.ModuleDict({"encoder": lean(self.encoder), "head": self.networks["head"]})
+            self._lean = GapClassifier(networks, self.ids)
+            self._lean.key, self._lean.tag_probs = self.key, self.tag_probs
+        return self._lean
 
     def layers(self) -> Sequence[nn.Module] | None:
         """None: the encoders' blocks have branches, they are no plain chain."""

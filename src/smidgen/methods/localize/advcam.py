@@ -20,13 +20,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from smidgen.core.errors import NeedError, ShapeError
+from smidgen.core.memory import hand_back
 from smidgen.core.run import Results, Run
 from smidgen.data.dataset import Dataset
 from smidgen.methods.localize import settings
 from smidgen.parts.imaging.views import grid, normalized, onto_grid, resized, unmirrored, with_mirror, working_size
 from smidgen.products.heatmaps import Heatmaps
 from smidgen.products.sample import Sample
-from smidgen.products.tag_classifier import TagClassifier
+from smidgen.products.tag_classifier import TagClassifier, leaner
 
 PAPER_POSITIVES = 1024
 """Features that speak for a class in the paper's classifier: half of ResNet-50's 2048. Its maps are logits divided by this number, and
@@ -267,7 +268,8 @@ class Climber:
         device: torch.device,
         autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
     ):
-        self.classifier, self.settings, self.device, self.autocast = classifier, settings, device, autocast
+        self.classifier = leaner(classifier) if settings.fold else classifier
+        self.settings, self.device, self.autocast = settings, device, autocast
         self.levels = levels(settings)
 
     def shape(self, sample: Sample) -> tuple[int, int]:
@@ -294,6 +296,8 @@ class Climber:
             for (n, _), total, seen in zip(pairs, totals, maps, strict=True):
                 total += onto_grid(seen[None], samples[n].size)[0] * level.weight / share
         mine = [[p for p, pair in enumerate(pairs) if pair[0] == n] for n in range(len(samples))]
+        if self.device.type == "cpu":
+            hand_back()
         return [self._result(sample, [totals[p] for p in some], facts[some]) for sample, some in zip(samples, mine, strict=True)]
 
     def _level(

@@ -16,18 +16,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from smidgen.core.errors import ShapeError
+from smidgen.core.memory import hand_back
 from smidgen.core.run import Results, Run
 from smidgen.data.dataset import Dataset
 from smidgen.methods.localize import settings
 from smidgen.parts.imaging.views import grid, normalized, onto_grid, resized, unmirrored, with_mirror, working_size
 from smidgen.products.heatmaps import Heatmaps
 from smidgen.products.sample import Sample
-from smidgen.products.tag_classifier import TagClassifier
+from smidgen.products.tag_classifier import TagClassifier, leaner
 
 
 def cam(run: Run, settings: settings.Cam, data: Dataset, classifier: TagClassifier) -> Results[Heatmaps]:
     """Maps of the classes in each tagged training image's tags."""
-    asked = partial(look, run=run, settings=settings, classifier=classifier, background=data.classes.background is not None)
+    asked = partial(look, run=run, settings=settings, classifier=leaner(classifier), background=data.classes.background is not None)
     together = partial(shape, settings=settings, stride=classifier.stride)
     return run.map("heatmaps", asked, data.tagged, together=together, size=settings.batch)
 
@@ -60,6 +61,8 @@ def look(samples: Sequence[Sample], run: Run, settings: settings.Cam, classifier
         maps = activation(logits.unflatten(0, (len(samples), 2)))
         for total, row, sample, seen in zip(totals, rows, samples, maps, strict=True):
             total += onto_grid(seen[row], sample.size) / len(settings.scales)
+    if run.device.type == "cpu":
+        hand_back()
     return [heatmaps(total.cpu().numpy(), sample, settings, background) for total, sample in zip(totals, samples, strict=True)]
 
 

@@ -50,6 +50,9 @@ class Advcam(Frozen):
     """Values are kept in the range of the current image, which can only shrink (AdvCAM's code), or in that of the first one."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the last direction that is kept (AdvCAM: 0)."""
+    fold: bool = False
+    """Fold batch statistics into the convolutions (no paper): the same function in about a seventh less time, but a climb multiplies what
+    rounding changes."""
     views: Literal["even", "weighted"] = "even"
     """How an image's map and its mirror image's are averaged: evenly (the paper), or by their number of places with a positive logit
     (AdvCAM's code, where the map is a Grad-CAM)."""

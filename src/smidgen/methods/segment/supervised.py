@@ -70,9 +70,8 @@ def supervised(
     if warm_from is not None and warm_from.segmenter is not None:
         start_from(network, warm_from.segmenter, data.classes.names, partial(head, body.channels, body.strides))
     run.fit("train", Training(network, pairs, loss, settings, encoder.in_channels))
-    architecture = Architecture(
-        encoder.settings, head.name, head.settings, data.classes, encoder.in_channels, settings.size, settings.crop, data.value_range
-    )
+    how = (encoder.settings, head.name, head.settings, data.classes, encoder.in_channels, settings.size, settings.crop, data.value_range)
+    architecture = Architecture(*how, ids=data.ids, mask_values=data.mask_values)
     return Segmenter(network, architecture)
 
 

@@ -32,6 +32,9 @@ RESAMPLES = 1000
 LEVEL = 0.95
 SEED = 20130911
 """Of the draws: a number of the metric, not of the run, so the same counts have the same interval everywhere."""
+FEW = 5
+"""A class that fewer images (or groups) hold than this is in some draws and not in others: neither its score nor a mean over classes has
+an interval that could be trusted."""
 TOGETHER = 2**24
 """Weights times images that are handled at once, about 128 MB."""
 
@@ -58,6 +61,45 @@ class Interval:
     def record(self) -> Mapping[str, Any]:
         """For a JSON file."""
         return {"low": plain(self.low), "high": plain(self.high), "units": self.units, "of": self.of}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How far a dataset's scores would move with other images.
+
+    Args:
+        scores: Interval of each mean, by the name that the score has in `scores.json`; those without one are missing.
+        iou: Of each class, by name; None where it is in too few images.
+        f: Boundary F of each class.
+        few: Classes that fewer than `FEW` images (or groups) hold: because of them there is no interval of a mean over classes.
+        units: How many images, or groups of them, were drawn from.
+        of: "images" or "groups".
+    """
+
+    scores: Mapping[str, Interval]
+    iou: Mapping[str, Interval | None]
+    f: Mapping[str, Interval | None]
+    few: tuple[str, ...]
+    units: int
+    of: str
+
+    @property
+    def about(self) -> str:
+        """What the intervals are: "95 % bootstrap over 195 images"."""
+        return f"{100 * LEVEL:.0f} % bootstrap over {self.units} {self.of}"
+
+    def record(self) -> Mapping[str, Any]:
+        """For a JSON file: ends as shares of 1, None where there is no interval."""
+        ends = {"iou": self.iou, "f": self.f}
+        return {
+            "level": LEVEL,
+            "resamples": RESAMPLES,
+            "units": self.units,
+            "of": self.of,
+            "held_by_too_few": list(self.few),
+            **{name: one.record() for name, one in self.scores.items()},
+            **{side: {name: None if one is None else one.record() for name, one in of.items()} for side, of in ends.items()},
+        }
 
 
 def draws(images: int, groups: Sequence[str | None] | None = None, resamples: int = RESAMPLES) -> Float[np.ndarray, "r n"]:
@@ -145,6 +187,44 @@ def of_counts(
         if background is not None:
             scores["mean_f_without_background"] = mean_over_present(without(f, background))
     return _intervals(scores, len(counts), groups)
+
+
+def spread(
+    names: Sequence[str],
+    counts: Int64[np.ndarray, "n k k1"],
+    borders: Int64[np.ndarray, "n k 4"],
+    background: int | None,
+    groups: Sequence[str | None] | None = None,
+) -> Spread | None:
+    """Intervals of all that is told of a dataset, classes apart and together; None for fewer than two images or groups.
+
+    Args:
+        names: Of the classes.
+        counts: Confusion counts of each image.
+        borders: Border pixels of each image (`boundary.count_borders`).
+        background: Label value of the background.
+        groups: Group of each image.
+    """
+    units, of = _units(len(counts), groups)
+    if units < 2:
+        return None
+    weights, holders = draws(len(counts), groups), _holders(counts, groups)
+    rare = (holders < FEW) & ((counts.sum(axis=0).sum(axis=1) > 0) | (counts.sum(axis=0)[:, :-1].sum(axis=0) > 0))
+    scores = of_counts(counts, borders, background, groups)
+    if rare.any():
+        scores = {name: one for name, one in scores.items() if name == "pixel_accuracy"}
+    sides = [
+        [None if few else interval(column, units, of) for few, column in zip(holders < FEW, each.T, strict=True)]
+        for each in (ious(weights, counts), f_score(_sums(weights, borders)))
+    ]
+    iou, f = (dict(zip(names, side, strict=True)) for side in sides)
+    return Spread(scores, iou, f, tuple(name for name, few in zip(names, rare, strict=True) if few), units, of)
+
+
+def _holders(counts: Int64[np.ndarray, "n k k1"], groups: Sequence[str | None] | None) -> Int64[np.ndarray, " k"]:
+    """How many images, or groups, hold each class."""
+    group, holds = group_of(len(counts), groups), counts.sum(axis=2) > 0
+    return np.array([len(np.unique(group[column])) for column in holds.T], np.int64)
 
 
 def of_shares(

@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int64, Integer, UInt16
+from scipy.spatial import KDTree
 
 from smidgen.core.conventions import IGNORED
 from smidgen.core.errors import ShapeError
@@ -41,6 +42,9 @@ TOLERANCE = 0.0075
 NO_BORDER = "no border in truth or prediction"
 SILENT = 256
 """Stands for what is not known, and for what is outside of the image; no label value, for those end at 255."""
+WALKED = 200
+"""Steps that are tried one after the other. What is open after them (large images, far off borders) is looked up in a tree, whose cost
+does not grow with the tolerance."""
 
 
 def tolerance(size: Sequence[int], share: float = TOLERANCE) -> float:
@@ -102,9 +106,28 @@ def _ball(dimensions: int, reach: float) -> Int64[np.ndarray, "n d"]:
 
 
 def _jumps(shape: tuple[int, ...], reach: float) -> list[int]:
-    """The same as jumps in a flattened array; its padding keeps them from leaving it."""
+    """The shortest steps within reach, at least `WALKED`, as jumps in a flattened array; its padding keeps them from leaving it."""
     strides = np.cumprod((1, *shape[:0:-1]))[::-1]
-    return (_ball(len(shape), reach) @ strides).tolist()
+    return (_ball(len(shape), min(reach, _walked(len(shape)))) @ strides).tolist()
+
+
+@lru_cache
+def _walked(dimensions: int) -> float:
+    """A length within which there are `WALKED` steps."""
+    length = 1.0
+    while len(_ball(dimensions, length)) < WALKED:
+        length += 1
+    return length
+
+
+def _places(flat: Int64[np.ndarray, " n"], shape: tuple[int, ...]) -> Int64[np.ndarray, "n d"]:
+    """Coordinates of places in a flattened array."""
+    return np.stack(np.unravel_index(flat, shape), axis=1).astype(np.int64)
+
+
+def _rim(mask: Bool[np.ndarray, "*space"]) -> Bool[np.ndarray, "*space"]:
+    """Pixels of a mask that touch others along an axis: whatever lies outside of a mask, its nearest pixel of it is one of these."""
+    return mask & border(mask.astype(np.uint16))
 
 
 def _filled(label: UInt16[np.ndarray, "*space"], reach: float) -> UInt16[np.ndarray, "*space"]:
@@ -121,8 +144,12 @@ def _filled(label: UInt16[np.ndarray, "*space"], reach: float) -> UInt16[np.ndar
         told = (there != IGNORED) & (there != SILENT)
         filled.ravel()[open_[told]] = there[told]
         open_ = open_[~told]
+    if len(open_) and reach > _walked(label.ndim):
+        sources = np.flatnonzero(_rim(label != IGNORED) & (label != SILENT))
+        nearest = _nearest(_places(open_, label.shape), _places(sources, label.shape), reach)
+        filled.ravel()[open_[nearest >= 0]] = flat[sources[nearest[nearest >= 0]]]
     deep, none = filled == IGNORED, np.zeros_like(label)
-    rim = _near((label == IGNORED) & ~deep, none, deep, none, reach)
+    rim = _near((label == IGNORED) & ~deep, none, _rim(deep), none, reach)
     filled[deep | rim] = SILENT
     return filled
 
@@ -144,8 +171,21 @@ def _near(
         found.ravel()[open_[hit]] = True
         open_, own = open_[~hit], own[~hit]
         if not len(open_):
-            break
+            return found
+    for value in np.unique(own) if reach > _walked(these.ndim) else ():
+        asked = open_[own == value]
+        nearest = _nearest(_places(asked, these.shape), _places(np.flatnonzero(targets == value), these.shape), reach)
+        found.ravel()[asked[nearest >= 0]] = True
     return found
+
+
+def _nearest(asked: Int64[np.ndarray, "n d"], known: Int64[np.ndarray, "m d"], reach: float) -> Int64[np.ndarray, " n"]:
+    """Position of the nearest known place of each asked one; -1 where none is within reach."""
+    if not len(known):
+        return np.full(len(asked), -1)
+    farther = float(np.sqrt(np.floor(reach**2) + 0.5))  # squares of distances between pixels are whole numbers: no distance ties with this
+    _, nearest = KDTree(known).query(asked, distance_upper_bound=farther)
+    return np.where(nearest < len(known), nearest, -1)
 
 
 def f_score(counts: Integer[np.ndarray, "*n k 4"] | Float[np.ndarray, "*n k 4"]) -> Float[np.ndarray, "*n k"]:
@@ -165,6 +205,9 @@ class Boundary:
         counts: What to start from (as `count_borders` gives it); None: nothing.
     """
 
+    reach: tuple[float, float] | None = None
+    """Smallest and largest tolerance among the images, in pixels; None: no image was added."""
+
     def __init__(self, names: Sequence[str], background: int | None = 0, counts: Int64[np.ndarray, "k 4"] | None = None):
         self.names, self.background = tuple(names), background
         self.counts: Int64[np.ndarray, "k 4"] = np.zeros((len(names), 4), np.int64) if counts is None else counts.astype(np.int64)
@@ -172,12 +215,27 @@ class Boundary:
     def add(self, label: Integer[np.ndarray, "..."], prediction: Integer[np.ndarray, "..."]) -> None:
         """Count one image; label 255 = unlabeled, prediction 255 = no answer."""
         self.counts = self.counts + count_borders(label, prediction, len(self.names))
+        self._reached(tolerance(label.shape))
 
     def merge(self, other: Boundary) -> None:
         """Count what another one has counted, over the same classes."""
         if (other.names, other.background) != (self.names, self.background):
             raise ShapeError(f"expected borders of {self.names}, found those of {other.names}; score both with one list of classes")
         self.counts = self.counts + other.counts
+        self._reached(*(other.reach or ()))
+
+    def _reached(self, *pixels: float) -> None:
+        known = (*(self.reach or ()), *pixels)
+        self.reach = (min(known), max(known)) if known else None
+
+    @property
+    def tolerance(self) -> str:
+        """The tolerance in words: "0.75 % of the diagonal, 3.2 to 4.7 pixels"."""
+        share = f"{100 * TOLERANCE:g} % of the diagonal"
+        if self.reach is None:
+            return share
+        least, most = (f"{pixels:.1f}" for pixels in self.reach)
+        return f"{share}, {least if least == most else f'{least} to {most}'} pixels"
 
     @property
     def f(self) -> Float[np.ndarray, " k"]:
@@ -208,6 +266,8 @@ class Boundary:
         sides = {"f": self.f, "precision": self.precision, "recall": self.recall}
         return {
             "tolerance": f"{100 * TOLERANCE:g} % of the image's diagonal, at least 1 pixel",
+            "tolerance_share_of_diagonal": TOLERANCE,
+            "tolerance_pixels": None if self.reach is None else {"least": self.reach[0], "most": self.reach[1]},
             "mean_f": plain(mean.value),
             "mean_f_is_mean_of": mean.over,
             "mean_f_without_background": plain(foreground.value) if self.background is not None else None,

@@ -19,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPriva
 from smidgen.core.errors import SettingsError
 from smidgen.core.keys import key, source
 from smidgen.core.registry import nearest
+from smidgen.parts.imaging.channels import ChannelStatistics
 from smidgen.parts.networks import settings as networks
 from smidgen.parts.networks import weights
 from smidgen.parts.networks.simple_pyramid import SimplePyramid
@@ -26,6 +27,8 @@ from smidgen.parts.networks.simple_pyramid import SimplePyramid
 PIXELS = "pixels"
 """The point before everything."""
 FULL_STRIDE = 32
+PHOTO_MEAN, PHOTO_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of red, green and blue in ImageNet's photos, which most weights were trained on."""
 
 
 class EncoderFactory:
@@ -35,26 +38,36 @@ class EncoderFactory:
         settings: Which model, which weights; None = the defaults.
         in_channels: Of the images; other numbers than 3 adapt the first convolution.
         frozen_statistics: Batch statistics stay as they are in training (small batches, exact results on several processes).
+        pixels: What each channel of the training images is like, where they are neither color nor gray; see `Normalize`.
 
     Raises:
         WeightsError: The weights are not where the settings say.
     """
 
-    def __init__(self, settings: networks.Encoder | None = None, in_channels: int = 3, frozen_statistics: bool = True):
+    def __init__(
+        self,
+        settings: networks.Encoder | None = None,
+        in_channels: int = 3,
+        frozen_statistics: bool = True,
+        pixels: ChannelStatistics | None = None,
+    ):
         self.settings = networks.Encoder() if settings is None else settings
-        self.in_channels, self.frozen_statistics = in_channels, frozen_statistics
+        self.in_channels, self.frozen_statistics, self.pixels = in_channels, frozen_statistics, pixels
         self._weights = weights.resolve(self.settings)
 
     @property
     def key(self) -> str:
         """What the encoders depend on: settings, the weights' contents, the code."""
         plain = self.settings.model_dump(mode="json", exclude={"weights"})
-        return key("encoder", plain, self._weights.fingerprint, self.in_channels, self.frozen_statistics, source(__name__))
+        pixels = () if self.pixels is None else (self.pixels.mean, self.pixels.deviation)
+        return key("encoder", plain, self._weights.fingerprint, self.in_channels, self.frozen_statistics, *pixels, source(__name__))
 
     @property
     def origin(self) -> str:
         """One line: which weights an encoder starts with."""
-        adapted = "" if self.in_channels == 3 else f", first convolution adapted to {self.in_channels} channel(s)"
+        channels = "1 channel" if self.in_channels == 1 else f"{self.in_channels} channels"
+        adapted = "" if self.in_channels == 3 else f", first convolution adapted to {channels}"
+        adapted += "" if self.pixels is None else ", each normalized by its mean and deviation in training images"
         return self._weights.origin + adapted
 
     def with_stride(self, stride: int, dilate: bool) -> EncoderFactory:
@@ -62,7 +75,7 @@ class EncoderFactory:
         if not stride:
             return self
         settings = self.settings.model_copy(update={"stride": stride, "dilate": dilate})
-        return EncoderFactory(settings, self.in_channels, self.frozen_statistics)
+        return EncoderFactory(settings, self.in_channels, self.frozen_statistics, self.pixels)
 
     def __call__(self) -> Encoder:
         """A new encoder with its initial weights.
@@ -72,7 +85,7 @@ class EncoderFactory:
             WeightsError: The weights can't be read or do not fit.
         """
         model = _built(self.settings, self._weights, self.in_channels)
-        return Encoder(model, self.in_channels, self.settings.frozen, self.frozen_statistics)
+        return Encoder(model, self.in_channels, self.settings.frozen, self.frozen_statistics, self.pixels)
 
 
 class Encoder(nn.Module):
@@ -85,6 +98,7 @@ class Encoder(nn.Module):
         in_channels: Of the images.
         frozen: The stem and so many first stages are not trained.
         frozen_statistics: Batch statistics stay as they are in training.
+        pixels: What each channel of the images is like; None: like that of photos.
 
     Raises:
         SettingsError: There are fewer stages than should be frozen.
@@ -103,12 +117,19 @@ class Encoder(nn.Module):
     final_stride: int
     """Pixels per place of the last feature map."""
 
-    def __init__(self, model: nn.Module, in_channels: int = 3, frozen: int = 0, frozen_statistics: bool = True):
+    def __init__(
+        self,
+        model: nn.Module,
+        in_channels: int = 3,
+        frozen: int = 0,
+        frozen_statistics: bool = True,
+        pixels: ChannelStatistics | None = None,
+    ):
         super().__init__()
         self.in_channels, self.frozen_statistics = in_channels, frozen_statistics
         levels: list[dict[str, Any]] = list(model.feature_info)  # pyright: ignore[reportArgumentType, reportCallIssue]
         config: dict[str, Any] = model.pretrained_cfg  # pyright: ignore[reportAssignmentType]
-        self.normalize = Normalize(config["mean"], config["std"], in_channels)
+        self.normalize = Normalize(config["mean"], config["std"], in_channels, pixels)
         self.model = model
         self._chain = _chain(model)
         self.points = (PIXELS, *self._chain)
@@ -213,24 +234,46 @@ class Encoder(nn.Module):
 class Normalize(nn.Module):
     """Pixels in [0, 1] to what the model was trained with.
 
+    Channels that are no colors (infrared, height, stains) are first given the mean and deviation that a color has in photos, so that the
+    pretrained weights meet values of the size they are made for.
+
     Args:
         mean: Of red, green, blue.
         std: Likewise.
         channels: 3, 1 (their average), or more (they repeat, as the adapted weights do).
+        pixels: What each channel is like; None: like that of photos.
+
+    Example:
+        >>> infrared = ChannelStatistics(mean=(0.9,), deviation=(0.02,))
+        >>> seen = Normalize([0.5] * 3, [0.5] * 3, 1, infrared)(torch.tensor([0.9, 0.92]).view(2, 1, 1, 1))
+        >>> [round(x, 2) for x in seen.flatten().tolist()]
+        [-0.1, 0.35]
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float], channels: int):
+    def __init__(self, mean: Sequence[float], std: Sequence[float], channels: int, pixels: ChannelStatistics | None = None):
         super().__init__()
-        for name, values in (("mean", mean), ("std", std)):
-            spread = [sum(values) / len(values)] if channels == 1 else [values[i % len(values)] for i in range(channels)]
-            self.register_buffer(name, torch.tensor(spread).view(1, -1, 1, 1))
+        means, stds = _spread(mean, channels), _spread(std, channels)
+        if pixels is not None:
+            photo = zip(_spread(PHOTO_MEAN, channels), _spread(PHOTO_DEVIATION, channels), strict=True)
+            # (x - m') / s' has the mean (photo - mean) / std and the deviation photo's / std
+            scales = [std * own / like for own, (_, like), std in zip(pixels.deviation, photo, stds, strict=True)]
+            shifts = [(like - mean) / std for like, mean, std in zip(_spread(PHOTO_MEAN, channels), means, stds, strict=True)]
+            means = [own - scale * shift for own, scale, shift in zip(pixels.mean, scales, shifts, strict=True)]
+            stds = scales
+        for name, values in (("mean", means), ("std", stds)):
+            self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1))
 
     def forward(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Subtract the mean, divide by the deviation."""
         return (image - self.mean) / self.std
+
+
+def _spread(values: Sequence[float], channels: int) -> list[float]:
+    """Of red, green, blue to any number of channels."""
+    return [sum(values) / len(values)] if channels == 1 else [values[i % len(values)] for i in range(channels)]
 
 
 def _built(settings: networks.Encoder, found: weights.Weights, in_channels: int) -> nn.Module:
@@ -240,13 +283,16 @@ def _built(settings: networks.Encoder, found: weights.Weights, in_channels: int)
         raise SettingsError(f"encoder.name: timm has no model '{settings.name}': {nearest(settings.name, timm.list_models())}")
     config = timm.get_pretrained_cfg(settings.name, allow_unregistered=True)
     fixed = config is not None and config.fixed_input_size
-    options: dict[str, Any] = {"num_classes": 0, "in_chans": in_channels}
+    options: dict[str, Any] = {"num_classes": 0}
     if fixed:
         options |= {"dynamic_img_size": True, "dynamic_img_pad": True}
     if settings.stride != FULL_STRIDE:
         options |= {"output_stride": settings.stride}
     try:
-        model = weights.downloaded(settings.name, options) if found.kind == "download" else timm.create_model(settings.name, **options)
+        if found.kind == "download":
+            model = weights.downloaded(settings.name, options, in_channels)
+        else:
+            model = timm.create_model(settings.name, in_chans=in_channels, **options)
     except TypeError as error:
         remedy = "choose another encoder" if fixed else f"set --encoder.stride {FULL_STRIDE}"
         raise SettingsError(f"encoder '{settings.name}' can't have another size or stride than its own ({error}): {remedy}") from error

@@ -34,13 +34,29 @@ class Network(nn.Module):
         Args:
             image: Values in [0, 1].
         """
-        size, multiple = tuple(image.shape[-2:]), max(self.encoder.strides)
-        below, right = (-n % multiple for n in size)
-        padded = F.pad(image, (0, right, 0, below), mode="replicate") if below or right else image
+        padded, size = self._continued(image), tuple(image.shape[-2:])
         whole = tuple(padded.shape[-2:])
         found: Prediction = self.head(self.encoder(padded), whole)
         aux = tuple(replace(one, logits=_cropped(one.logits, whole, size)) for one in found.aux)
         return Prediction(_cropped(found.logits, whole, size), aux)
+
+    def regions(self, image: Float[Tensor, "b c h w"]) -> tuple[Tensor, ...] | None:
+        """Where the head saw each class, and from which classes each place drew (see heads/ocr.py); None where it does not work so.
+
+        Args:
+            image: Values in [0, 1].
+        """
+        if not hasattr(self.head, "regions"):
+            return None
+        padded = self._continued(image)
+        found = self.head.regions(self.encoder(padded))  # pyright: ignore[reportCallIssue]
+        return None if found is None else tuple(_cropped(one, tuple(padded.shape[-2:]), tuple(image.shape[-2:])) for one in found)
+
+    def _continued(self, image: Tensor) -> Tensor:
+        """The image, continued to a multiple of the largest stride."""
+        multiple = max(self.encoder.strides)
+        below, right = (-n % multiple for n in image.shape[-2:])
+        return F.pad(image, (0, right, 0, below), mode="replicate") if below or right else image
 
 
 def _cropped(logits: Tensor, whole: Sequence[int], size: Sequence[int]) -> Tensor:

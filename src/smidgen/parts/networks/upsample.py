@@ -26,7 +26,10 @@ def to_size(logits: Float[Tensor, "b k *h"], size: Sequence[int]) -> Float[Tenso
     return full[(..., *(slice(0, wanted) for wanted in size))]
 
 
+def stride_of(places: int, wanted: int) -> int:
+    """The power of two that leads from the places of a map to the pixels of an image, along one axis."""
+    return 1 if wanted <= places else 2 ** math.ceil(math.log2(wanted / places))
+
+
 def _covered(places: int, wanted: int) -> int:
-    if wanted <= places:
-        return wanted
-    return places * 2 ** math.ceil(math.log2(wanted / places))
+    return min(places, wanted) * stride_of(places, wanted)

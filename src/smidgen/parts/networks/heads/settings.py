@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, PositiveInt
 
 from smidgen.core.settings import Frozen
@@ -53,3 +55,27 @@ class Unet(Frozen):
     """Channels at the finest level; they double with every coarser one (Ronneberger et al. 2015: 64; nnU-Net: 32)."""
     widest: int = Field(default=512, gt=0)
     """No level has more channels than this (Ronneberger et al. 2015: 512 at the coarsest level of the decoder)."""
+
+
+class Ocr(Frozen):
+    """Object context: each place sees one summary per class of the whole image."""
+
+    width: int = Field(default=512, gt=0)
+    """Channels of the features and of their context (Yuan et al. 2020: 512; compact: 256, as in the authors' OCR_B)."""
+    key_width: int = Field(default=256, gt=0)
+    """Channels in which places and regions are compared and mixed (Yuan et al. 2020: 256; compact: 128)."""
+    finest: Literal[4, 8, 16, 32] = 8
+    """Stride of the finest level that takes part; coarser ones are enlarged and put beside it (Yuan et al. 2020: 8, on HRNet 4)."""
+    coarse_kernel: Literal[1, 3] = 1
+    """Side of the first convolution before the coarse scores (HRNet's code: 1; Yuan et al. 2020 on ResNet: 3)."""
+    aux_weight: float = Field(default=0.4, ge=0)
+    """Weight of the coarse scores' own cross entropy (Yuan et al. 2020); 0 = regions learn from their use alone."""
+    sharpness: float = Field(default=1.0, ge=0)
+    """Factor on the coarse scores before the softmax over places (authors' code: 1); 0 = every region is the whole image: a control."""
+    context: bool = True
+    """false leaves out regions and context, not the coarse scores: a control."""
+    start: Literal["fresh", "coarse"] = "fresh"
+    """fresh = final scores begin at random (Yuan et al. 2020); coarse = they are the coarse scores and a correction that begins at zero,
+    so that training begins as that of a plain head."""
+    dropout: float = Field(default=0.05, ge=0, lt=1)
+    """Share of fused channels left out in training (authors' code: 0.05)."""

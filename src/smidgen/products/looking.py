@@ -1,0 +1,150 @@
+"""How a trained network looks at an image of any size: shrunk as in training, whole, or window by window. Torch-free.
+
+What looks is behind a protocol: a network in torch (`segmenter`) or in onnxruntime (`onnx`) is led over the image by the same lines. What
+is finished is handed on row by row, so that neither image nor result has to fit in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from smidgen.core.errors import ShapeError
+from smidgen.products.resizing import enlarged_probs, resized
+from smidgen.products.sample import Classes
+from smidgen.products.scores import Scores
+from smidgen.products.windows import sliding, whole
+
+MAX_PIXELS = 2_000_000
+"""Pixels that a network sees at once unless told otherwise."""
+
+
+@runtime_checkable
+class Looks(Protocol):
+    """Gives class probabilities."""
+
+    @property
+    def classes(self) -> Classes:
+        """What the channels of the probabilities mean."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """Channels of its images."""
+        ...
+
+    def zoom(self, size: Sequence[int]) -> float:
+        """Factor in (0, 1] that an image of this size is shrunk by."""
+        ...
+
+    def window(self, size: Sequence[int], window: int = 0, max_pixels: int = MAX_PIXELS, scale: float = 1.0) -> int:
+        """Side of the sliding window, in pixels as the network sees it; 0 = the image is looked at whole."""
+        ...
+
+    def look(self, image: Float[np.ndarray, "c h w"], scales: Sequence[float], flip: bool, zoom: float) -> Float32[np.ndarray, "k h w"]:
+        """Class probabilities of one window or small image at its size, averaged over scales and mirroring."""
+        ...
+
+    def scored(self, probs: Float[np.ndarray, "k h w"], tags: Sequence[int] | None, keep_probs: bool) -> Scores:
+        """Class and confidence of every pixel."""
+        ...
+
+
+def zoom(longest: int, size: Sequence[int]) -> float:
+    """Factor in (0, 1] that brings the longest side to `longest` pixels at most; 0 = no limit."""
+    return min(1.0, longest / max(size)) if longest else 1.0
+
+
+def side(seen: Sequence[float], patch: int, window: int, max_pixels: int, scale: float) -> int:
+    """Side of the sliding window; 0 = the image is looked at whole.
+
+    Args:
+        seen: Size of the image as the network sees it.
+        patch: Side of the training views; 0 = unknown.
+        window: The side that is wished; 0 = as large as it takes.
+        max_pixels: Pixels that the network may see at once.
+        scale: Largest factor on the image.
+    """
+    largest = max(1, int(max_pixels**0.5 / max(1.0, scale)))
+    if window and max(seen) > window:
+        return min(window, largest)
+    if seen[0] * seen[1] * max(1.0, scale) ** 2 <= max_pixels:
+        return 0
+    return min(patch or largest, largest)
+
+
+def in_one_look(model: Looks, size: Sequence[int], scales: Sequence[float], window: int, max_pixels: int) -> bool:
+    """Whether an image of this size is looked at whole, and its probabilities fit in memory at its own size."""
+    return size[0] * size[1] <= max_pixels and model.window(size, window, max_pixels, max(scales)) == 0
+
+
+def check_channels(image: Any, channels: int) -> None:
+    """Refuse what is no image with the channels of a network.
+
+    Raises:
+        ShapeError: With the remedy.
+    """
+    if image.ndim != 3 or image.shape[0] not in (1, channels):
+        found = tuple(image.shape)
+        raise ShapeError(f"image: expected shape ({channels}, h, w), found {found}; this model takes {channels} channels: convert it")
+
+
+def strips(
+    model: Looks,
+    image: Any,
+    tags: Sequence[int] | None = None,
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
+    *,
+    window: int = 0,
+    overlap: float = 0.5,
+    max_pixels: int = MAX_PIXELS,
+    keep_probs: bool = False,
+) -> Iterator[Scores]:
+    """Class and confidence of an image of any size, as strips of rows from top to bottom.
+
+    Args:
+        model: Looks.
+        image: Values in [0, 1]: an array, or anything with a shape (c, h, w) that is cut by slices.
+        tags: Label values of the classes that can be there besides background; None = any.
+        scales: Factors on the image.
+        flip: Average with the mirrored image.
+        window: Side of the sliding window, pixels of the image as the network sees it; 0 = the whole image up to `max_pixels`, else windows
+            of the trained size.
+        overlap: Share of a window that the next one covers again.
+        max_pixels: Pixels that the network sees at once.
+        keep_probs: Return the probabilities of all classes too.
+
+    Raises:
+        ShapeError: Not an image with the channels of this network.
+    """
+    check_channels(image, model.channels)
+    size, zoom = tuple(image.shape[1:]), model.zoom(image.shape[1:])
+    if in_one_look(model, size, scales, window, max_pixels):
+        yield model.scored(model.look(np.asarray(image[:, :, :]), scales, flip, zoom), tags, keep_probs)
+        return
+
+    def look(part: np.ndarray) -> np.ndarray:
+        return model.look(part, scales, flip, 1.0)
+
+    sides = model.window(size, window, max_pixels, max(scales))
+    if zoom < 1:
+        seen = resized(image, [max(1, round(n * zoom)) for n in size])
+        probs = whole(look, seen, sides, overlap) if sides else look(seen)
+        parts = enlarged_probs(probs, size)
+    else:
+        parts = sliding(look, image, sides, overlap)
+    for part in parts:
+        yield model.scored(part, tags, keep_probs)
+
+
+def joined(parts: Sequence[Scores]) -> Scores:
+    """Strips as the scores of one image."""
+    if len(parts) == 1:
+        return parts[0]
+    kept = [part.probs for part in parts if part.probs is not None]
+    probs = np.concatenate(kept, axis=1) if kept else None
+    return Scores(np.concatenate([part.label for part in parts]), np.concatenate([part.confidence for part in parts]), probs)
