@@ -109,11 +109,10 @@ def strips(
     Args:
         model: Looks.
         image: Values in [0, 1]: an array, or anything with a shape (c, h, w) that is cut by slices.
-        tags: Label values of the classes that can be there besides background; None = any.
+        tags: As in `Predicts.predict`, like all that follow.
         scales: Factors on the image.
         flip: Average with the mirrored image.
-        window: Side of the sliding window, pixels of the image as the network sees it; 0 = the whole image up to `max_pixels`, else windows
-            of the trained size.
+        window: Side of the sliding window; 0 = as large as it takes.
         overlap: Share of a window that the next one covers again.
         max_pixels: Pixels that the network sees at once.
         keep_probs: Return the probabilities of all classes too.
@@ -148,3 +147,38 @@ def joined(parts: Sequence[Scores]) -> Scores:
     kept = [part.probs for part in parts if part.probs is not None]
     probs = np.concatenate(kept, axis=1) if kept else None
     return Scores(np.concatenate([part.label for part in parts]), np.concatenate([part.confidence for part in parts]), probs)
+
+
+class Predicts:
+    """Whatever looks predicts so."""
+
+    def predict(
+        self: Looks,
+        image: Float[np.ndarray, "c *space"],
+        tags: Sequence[int] | None = None,
+        scales: Sequence[float] = (1.0,),
+        flip: bool = False,
+        *,
+        window: int = 0,
+        overlap: float = 0.5,
+        max_pixels: int = MAX_PIXELS,
+        keep_probs: bool = False,
+    ) -> Scores:
+        """Class and confidence of every pixel, for an image of any size.
+
+        Args:
+            image: Values in [0, 1].
+            tags: Label values of the classes that can be there besides background; None = any.
+            scales: Factors on the image.
+            flip: Average with the mirrored image.
+            window: Side of the sliding window, pixels of the image as the network sees it; 0 = the whole image up to `max_pixels`, else
+                windows of the trained size.
+            overlap: Share of a window that the next one covers again.
+            max_pixels: Pixels that the network sees at once.
+            keep_probs: Return the probabilities of all classes too.
+
+        Raises:
+            ShapeError: Not an image with the channels of this network.
+        """
+        way: dict[str, Any] = {"window": window, "overlap": overlap, "max_pixels": max_pixels}
+        return joined(list(strips(self, image, tags, scales, flip, keep_probs=keep_probs, **way)))

@@ -121,7 +121,7 @@ def described(path: Path, found: Mapping[str, str], producer: str) -> Descriptio
     return description
 
 
-class OnnxSegmenter:
+class OnnxSegmenter(looking.Predicts):
     """A network in onnxruntime with what it needs to be used; predicts as `Segmenter` does.
 
     Args:
@@ -213,26 +213,6 @@ class OnnxSegmenter:
         probs = probs if tags is None else restricted(probs, tags, self.classes.background)
         kept = probs.astype(np.float16) if keep_probs else None
         return Scores(probs.argmax(axis=0).astype(np.uint8), probs.max(axis=0), kept)
-
-    def predict(
-        self,
-        image: Float[np.ndarray, "c *space"],
-        tags: Sequence[int] | None = None,
-        scales: Sequence[float] = (1.0,),
-        flip: bool = False,
-        *,
-        window: int = 0,
-        overlap: float = 0.5,
-        max_pixels: int = MAX_PIXELS,
-        keep_probs: bool = False,
-    ) -> Scores:
-        """Class and confidence of every pixel, for an image of any size; arguments as in `looking.strips`.
-
-        Raises:
-            ShapeError: Not an image with the channels of this network.
-        """
-        way: dict[str, Any] = {"window": window, "overlap": overlap, "max_pixels": max_pixels}
-        return looking.joined(list(looking.strips(self, image, tags, scales, flip, keep_probs=keep_probs, **way)))
 
 
 def restricted(probs: Float[np.ndarray, "k *space"], tags: Sequence[int], background: int | None) -> Float32[np.ndarray, "k *space"]:

@@ -80,7 +80,7 @@ class Architecture:
         return Network(encoder, head)
 
 
-class Segmenter:
+class Segmenter(looking.Predicts):
     """A trained network with what it needs to be used.
 
     Args:
@@ -173,37 +173,6 @@ class Segmenter:
         logits = to_size(self.network(seen.flip(-1) if mirrored else seen).logits.float(), seen.shape[2:])
         logits = logits.flip(-1) if mirrored else logits
         return logits if factor == 1 else interpolate(logits, images.shape[2:], mode="bilinear", align_corners=False)
-
-    def predict(
-        self,
-        image: Float[np.ndarray, "c *space"],
-        tags: Sequence[int] | None = None,
-        scales: Sequence[float] = (1.0,),
-        flip: bool = False,
-        *,
-        window: int = 0,
-        overlap: float = 0.5,
-        max_pixels: int = MAX_PIXELS,
-        keep_probs: bool = False,
-    ) -> Scores:
-        """Class and confidence of every pixel, for an image of any size.
-
-        Args:
-            image: Values in [0, 1].
-            tags: Label values of the classes that can be there besides background; None = any.
-            scales: Factors on the image.
-            flip: Average with the mirrored image.
-            window: Side of the sliding window, pixels of the image as the network sees it; 0 = the whole image up to `max_pixels`, else
-                windows of the trained size.
-            overlap: Share of a window that the next one covers again.
-            max_pixels: Pixels that the network sees at once.
-            keep_probs: Return the probabilities of all classes too.
-
-        Raises:
-            ShapeError: Not an image with the channels of this network.
-        """
-        way: dict[str, Any] = {"window": window, "overlap": overlap, "max_pixels": max_pixels}
-        return looking.joined(list(looking.strips(self, image, tags, scales, flip, keep_probs=keep_probs, **way)))
 
     def look(
         self, image: Float[np.ndarray, "c h w"], scales: Sequence[float] = (1.0,), flip: bool = False, zoom: float | None = None
