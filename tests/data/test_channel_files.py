@@ -51,6 +51,20 @@ def test_pages_of_two_sizes_are_no_channels(tmp_path):
         header(str(tmp_path / "a.tif"), every=True)
 
 
+def test_damaged_compressed_data_are_named(tmp_path):
+    path = tmp_path / "a.tif"
+    noise = np.random.default_rng(0).integers(0, 65536, (40, 30, 5), np.uint16)
+    tifffile.imwrite(path, noise, photometric="minisblack", planarconfig="contig", compression="zlib")
+    with tifffile.TiffFile(path) as file:
+        start = file.pages.first.dataoffsets[0]
+    found = bytearray(path.read_bytes())
+    found[start + 100 : start + 400] = bytes(300)
+    path.write_bytes(found)
+    with pytest.raises(Broken) as told:
+        ImageFile(str(path), channels=5, every=True).read()
+    assert "copy" in told.value.remedy
+
+
 def test_a_new_image_is_read_as_the_network_wants_it(tmp_path):
     tifffile.imwrite(tmp_path / "pages.tif", STACK, photometric="minisblack", metadata=None)
     Image.fromarray(np.zeros((4, 6, 4), np.uint8)).save(tmp_path / "rgba.png")

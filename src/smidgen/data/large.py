@@ -7,7 +7,6 @@ PNG, JPEG and other TIFFs all pixels as they are stored, but never as floating-p
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -35,7 +34,7 @@ MIN_IS_BLACK, RGB = 1, 2
 PLANES = 2
 """TIFF tag PlanarConfiguration: one plane after the other."""
 
-DECODING = (*READING, RuntimeError, zlib.error)
+DECODING = (*READING, RuntimeError)
 """What decoders of parts raise on broken files."""
 
 Rows = Callable[[int, int], Shaped[np.ndarray, "h w *c"]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ READING = (
     EOFError,
     OverflowError,
     struct.error,
+    zlib.error,
     Image.DecompressionBombError,
 )
 """What decoders raise on broken files."""
