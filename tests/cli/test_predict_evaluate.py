@@ -171,6 +171,21 @@ def test_a_broken_image_is_named_and_may_be_left_out(trained, images, tmp_path, 
     assert files(out) == ["a.png", "deep/b.png", "gray.png", "predictions.csv"]
 
 
+def test_pixels_without_data_are_what_dataset_yaml_says(trained, tmp_path, capsys):
+    """Beside the images, and in the data folder whose images they are."""
+    folder, holes = tmp_path / "new", np.full((20, 24), 0.5, np.float32)
+    holes[3:6, 4:9] = np.nan
+    (folder / "images").mkdir(parents=True)
+    tifffile.imwrite(folder / "images" / "a.tif", holes)
+    assert predict(trained, folder, "--out", tmp_path / "masks") == 2
+    assert "nodata: nan" in capsys.readouterr().err
+    (folder / "dataset.yaml").write_text("nodata: .nan\n")
+    for place in (folder, folder / "images"):
+        out = tmp_path / f"masks of {place.name}"
+        assert predict(trained, place, "--out", out) == 0
+        assert value(out / "a.png").shape == (20, 24)
+
+
 def test_an_image_of_other_channels_is_named(trained, tmp_path, capsys):
     tifffile.imwrite(tmp_path / "five.tif", np.zeros((20, 20, 5), np.uint8), photometric="rgb", extrasamples=[0, 0])
     assert predict(trained, tmp_path / "five.tif", "--out", tmp_path / "masks") == 2

@@ -19,7 +19,7 @@ from smidgen.core.errors import ShapeError, UsageError
 from smidgen.core.screen import Screen, watching
 from smidgen.data.images import SUFFIXES, Broken
 from smidgen.data.large import opened
-from smidgen.data.layout import list_files
+from smidgen.data.layout import list_files, read_layout
 from smidgen.products import looking, masks
 from smidgen.products.probs_file import probs_file
 from smidgen.products.resizing import sampled
@@ -113,7 +113,7 @@ def predict(
     segmenter = models.load(Path(run), device)
     how: dict[str, Any] = models.way(Path(run))[1]
     how |= ({"scales": scales} if scales else {}) | ({"flip": True} if flip else {})
-    job = _Job(segmenter, folder, how, overlay, probs)
+    job = _Job(segmenter, folder, how, overlay, probs, None if root is None else _nodata(root))
     predicted = Predicted(folder, {}, {}, {})
     with screen.step("predict", len(files), 0, "images") as bar:
         for file in files:
@@ -141,6 +141,7 @@ class _Job:
         how: How it looks.
         overlay: Whether pictures are wanted.
         probs: Whether probabilities are wanted.
+        nodata: Value of pixels without data; None: what the files say themselves.
     """
 
     segmenter: Any
@@ -148,6 +149,7 @@ class _Job:
     how: Mapping[str, Any]
     overlay: bool
     probs: bool
+    nodata: float | None
 
     def mask(self, name: str) -> Path:
         return self.folder / f"{name}.png"
@@ -155,7 +157,7 @@ class _Job:
     def predict(self, file: Path, name: str) -> float:
         """Write what is wanted of one image; its mean confidence."""
         model = self.segmenter
-        with opened(str(file), model.channels, model.value_range) as image:
+        with opened(str(file), model.channels, model.value_range, self.nodata) as image:
             size = (int(image.shape[1]), int(image.shape[2]))
             step = math.ceil(max(size) / OVERLAY_SIDE)
             wide = max(model.mask_values, default=0) > np.iinfo(np.uint8).max
@@ -186,6 +188,12 @@ class _Job:
 def _image_folder(folder: Path) -> Path:
     """The images of a data folder, whose masks are images as well; any other folder itself."""
     return folder / "images" if (folder / "images").is_dir() else folder
+
+
+def _nodata(root: Path) -> float | None:
+    """What dataset.yaml says of pixels without data, beside the images or in the data folder that they are the images of."""
+    said = read_layout(root).nodata
+    return read_layout(root.parent).nodata if said is None and root.name == "images" else said
 
 
 def _below(root: Path, out: Path) -> list[Path]:

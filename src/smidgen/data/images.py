@@ -193,7 +193,7 @@ def header(path: str, every: bool = False) -> Header:
     return _opened(path, lambda image: _header_of(image, every), lambda path: _deep_header(path, every), every)
 
 
-def reader(path: str, channels: int, value_range: ValueRange = WHOLE_RANGE) -> ImageFile:
+def reader(path: str, channels: int, value_range: ValueRange = WHOLE_RANGE, nodata: float | None = None) -> ImageFile:
     """A reader of a new image for a network of so many channels: alpha and pages are channels where their number then fits.
 
     Raises:
@@ -201,10 +201,10 @@ def reader(path: str, channels: int, value_range: ValueRange = WHOLE_RANGE) -> I
     """
     try:
         if header(path, every=True).channels == channels:
-            return ImageFile(path, channels=channels, value_range=value_range, every=True)
+            return ImageFile(path, channels=channels, value_range=value_range, nodata=nodata, every=True)
     except Broken:
         pass  # as an image without further channels it may be whole
-    return ImageFile(path, channels=header(path).channels, value_range=value_range)
+    return ImageFile(path, channels=header(path).channels, value_range=value_range, nodata=nodata)
 
 
 def pixels(path: str) -> Shaped[np.ndarray, "h w *c"]:

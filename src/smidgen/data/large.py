@@ -42,18 +42,19 @@ Rows = Callable[[int, int], Shaped[np.ndarray, "h w *c"]]
 
 
 @contextmanager
-def opened(path: str, channels: int, value_range: ValueRange) -> Iterator[Any]:
+def opened(path: str, channels: int, value_range: ValueRange, nodata: float | None = None) -> Iterator[Any]:
     """A new image for a network: an array (c, h, w) in [0, 1] where it is small, else a `LargeImage`.
 
     Args:
         path: The file.
         channels: Of the network.
         value_range: Values that become 0 and 1, of images with more than 8 bits.
+        nodata: Value of pixels without data; None: what the file says itself.
 
     Raises:
         Broken: No image, too large, or it can't be decoded; also while it is being read.
     """
-    file = reader(path, channels, value_range)
+    file = reader(path, channels, value_range, nodata)
     head = header(path, file.every)
     if math.prod(head.size) * head.channels <= VALUES:
         yield file.read()
