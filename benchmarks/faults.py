@@ -36,6 +36,7 @@ import yaml
 from PIL import Image
 
 import smidgen
+from smidgen.core.codec import write_atomically
 
 SOURCE = Path(smidgen.__file__).parents[1]
 RESULT = Path(__file__).parent / "results" / "faults.json"
@@ -134,9 +135,7 @@ class Bench:
         """Write a finding down."""
         self.found[name] = value
         self.result.parent.mkdir(parents=True, exist_ok=True)
-        part = self.result.with_suffix(".part")
-        part.write_text(json.dumps(self.found, indent=1))
-        part.replace(self.result)
+        write_atomically(self.result, lambda part: part.write_text(json.dumps(self.found, indent=1)))
 
     def start(self, name: str, devices: int = 1) -> Work:
         """Start the command, or go on with it."""

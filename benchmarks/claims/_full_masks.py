@@ -1,38 +1,19 @@
-"""What claims about networks trained from full masks share: data that is checked once, a run of the preset small, scores."""
+"""What claims about networks trained from full masks share: a run of the preset small, and what it reaches."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
-import numpy as np
-from _records import ROOT, needs_data
+from _images import RUNS, by_class, compared, full, miou
 
 from smidgen.core.processes import join
 from smidgen.core.run import Run
 from smidgen.core.settings import Machine, overlay
-from smidgen.data.checks import verify
 from smidgen.data.dataset import Dataset
-from smidgen.parts.metrics.confusion import count, iou
 from smidgen.recipes.choice import resolve
 from smidgen.recipes.supplies import supplies
-
-RUNS = ROOT / "runs" / "claims"
-"""Stages of the claims; may be deleted at any time."""
-
-
-@cache
-def full(name: str) -> Dataset:
-    """A data set, every file checked once."""
-    data = Dataset.open(needs_data(name))
-    folder = RUNS / name
-    folder.mkdir(parents=True, exist_ok=True)
-    problems = verify(data, folder / "checked.json")
-    if problems:
-        raise SystemExit(f"{name}: {problems[0]}")
-    return data
 
 
 def halves(data: Dataset, held_out: str = "") -> tuple[Dataset, Mapping[str, Any]]:
@@ -70,14 +51,8 @@ def trained(name: str, seed: int, words: Mapping[str, Any], supplied: Mapping[st
     seconds = time.monotonic() - start
     seen = run.stage("predict", resolved.choice.predict, full(name).only(ids=list(scored)), segmenter=segmenter)
     names = full(name).classes.names
-    total = np.zeros((len(names), len(names) + 1), np.int64)
-    for id, sample in scored.items():
-        truth = sample.label()
-        if truth is not None:
-            total += count(truth, seen[id].label, len(names))
-    values = iou(total)
-    classes = {one: round(100 * float(value), 1) for one, value in zip(names, values, strict=True) if np.isfinite(value)}
-    return {"value": round(100 * float(np.nanmean(values)), 3), "classes": classes, "training_seconds": round(seconds)}
+    counts = compared(scored, lambda id: seen[id].label, len(names))
+    return {"value": miou(counts), "classes": by_class(counts, names), "training_seconds": round(seconds)}
 
 
 def over(*layers: Mapping[str, Any]) -> dict[str, Any]:

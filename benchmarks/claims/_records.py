@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -148,14 +147,3 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
         return mean, float("nan")
     spread = statistics.stdev(values) / len(values) ** 0.5
     return mean, spread * (T_95[len(values) - 1] if len(values) <= len(T_95) else 1.96)
-
-
-def needs_data(name: str) -> Path:
-    """The folder of a data set; leaves with a sentence where it is not there."""
-    import os
-
-    folder = Path(os.environ.get("SMIDGEN_DATA", "")) / name
-    if not os.environ.get("SMIDGEN_DATA") or not folder.is_dir():
-        print(f"skipped: {name} is not there; set SMIDGEN_DATA to the folder that holds it")
-        sys.exit(0)
-    return folder

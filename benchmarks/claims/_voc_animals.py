@@ -7,36 +7,29 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
+import _images
 import numpy as np
-from _records import ROOT, needs_data
+from _images import RUNS, compared, miou
+from _records import ROOT
 
 from smidgen.core.processes import join
 from smidgen.core.run import Run
 from smidgen.core.settings import Machine
-from smidgen.data.checks import verify
 from smidgen.data.dataset import Dataset
 from smidgen.parts.imaging.evidence import enlarged, ranked
-from smidgen.parts.metrics.confusion import count, iou
+from smidgen.parts.metrics.confusion import count
 from smidgen.products.heatmaps import Heatmaps
 from smidgen.recipes.choice import resolve
 from smidgen.recipes.supplies import supplies
 
 NAME = "voc_animals"
-FOLDER = ROOT / "runs" / "claims" / NAME
-"""Stages that several claims share; may be deleted at any time."""
 SUBSET = ROOT / "benchmarks" / "subsets" / "voc_animals_200.txt"
 THRESHOLDS = tuple(round(0.05 * n, 2) for n in range(1, 15))
 
 
-@cache
 def full() -> Dataset:
-    """All of it, every file checked once."""
-    data = Dataset.open(needs_data(NAME))
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    problems = verify(data, FOLDER / "checked.json")
-    if problems:
-        raise SystemExit(f"{NAME}: {problems[0]}")
-    return data
+    """All of it."""
+    return _images.full(NAME)
 
 
 @cache
@@ -54,7 +47,7 @@ def subset(count: int = 200) -> Dataset:
 def opened(seed: int, words: Mapping[str, Any], recipe: str = "tags") -> Run:
     """A run with the preset small and these words."""
     resolved = resolve(recipe, "small", {"seed": seed, **words})
-    return Run(FOLDER, fabric(), resolved.methods, supplies(resolved, full()), seed=seed)
+    return Run(RUNS / NAME, fabric(), resolved.methods, supplies(resolved, full()), seed=seed)
 
 
 @cache
@@ -97,9 +90,10 @@ def seed_quality(maps: Mapping[str, Heatmaps], thresholds: Sequence[float] = THR
     }
 
 
-def miou(counts: np.ndarray) -> float:
-    """Mean IoU over classes, in percent."""
-    return round(100 * float(np.nanmean(iou(counts))), 3)
+def quality(labels: Mapping[str, Any]) -> dict[str, Any]:
+    """How well labels, or predictions, fit the people's masks of their images."""
+    counts = compared({id: full().samples[id] for id in labels}, lambda id: labels[id].label, len(full().classes))
+    return {"value": miou(counts), "pooled": pooled(counts), "classes": by_class(counts)}
 
 
 def pooled(counts: np.ndarray) -> float:
@@ -110,8 +104,7 @@ def pooled(counts: np.ndarray) -> float:
 
 def by_class(counts: np.ndarray) -> dict[str, float]:
     """IoU of each class, in percent."""
-    values = iou(counts)
-    return {name: round(100 * float(value), 1) for name, value in zip(full().classes.names, values, strict=True) if np.isfinite(value)}
+    return _images.by_class(counts, full().classes.names)
 
 
 def words(text: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _images import compared
 from torch import nn
 
 from smidgen.core.fit import Step
@@ -18,7 +19,7 @@ from smidgen.data.dataset import Dataset
 from smidgen.methods.segment import settings as segment
 from smidgen.methods.segment.supervised import Training, labeled
 from smidgen.parts.losses.sums import LossFactory
-from smidgen.parts.metrics.confusion import count, iou
+from smidgen.parts.metrics.confusion import iou
 from smidgen.parts.networks.encoders import EncoderFactory
 from smidgen.parts.networks.factories import HeadFactory
 from smidgen.parts.networks.network import Network
@@ -55,13 +56,9 @@ class Learner(Training):
         network = self.networks["segmenter"]
         network.eval()
         segmenter, names = Segmenter(network, self.architecture), self.architecture.classes.names  # pyright: ignore[reportArgumentType]
-        total = np.zeros((len(names), len(names) + 1), np.int64)
-        for sample in self.seen.values():
-            truth = sample.label()
-            if truth is not None:
-                total += count(truth, segmenter.predict(sample.image()).label, len(names))
+        counts = compared(self.seen, lambda id: segmenter.predict(self.seen[id].image()).label, len(names))
         network.train()
-        self.curve.get_buffer("miou")[done // self.every - 1] = 100 * float(np.nanmean(iou(total)))
+        self.curve.get_buffer("miou")[done // self.every - 1] = 100 * float(np.nanmean(iou(counts)))
 
 
 def watched(run: Run, settings: Watched, data: Dataset, encoder: EncoderFactory, head: HeadFactory, loss: LossFactory) -> Segmenter:

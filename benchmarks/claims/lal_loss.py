@@ -19,16 +19,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from _full_masks import RUNS, full, over
+from _full_masks import over
+from _images import RUNS, by_class, full, miou
 from _records import Cell, Claim, Row, measured, record
 from _watched import Watched
 from scipy import ndimage
 
+from smidgen.core.conventions import IGNORED
 from smidgen.core.processes import join
 from smidgen.core.run import Run
 from smidgen.core.settings import Machine
 from smidgen.parts.metrics.boundary import Boundary
-from smidgen.parts.metrics.confusion import IGNORED, count, iou
+from smidgen.parts.metrics.confusion import count
 from smidgen.recipes.choice import resolve
 from smidgen.recipes.supplies import supplies
 
@@ -97,15 +99,15 @@ def trained(seed: int, words: Mapping[str, Any], every: int, tune: bool) -> dict
         total += count(truth, said, len(names))
         borders.add(truth, said)
         pieces.append((regions(said), regions(truth)))
-    values, (ours, true) = iou(total), np.mean(pieces, axis=0)
+    ours, true = np.mean(pieces, axis=0)
     return {
-        "value": round(100 * float(np.nanmean(values)), 3),
+        "value": miou(total),
         "boundary_f": round(100 * borders.mean().value, 3),
         "regions": round(float(ours), 3),
         "regions_of_masks": round(float(true), 3),
         "curve": segmenter.curve,
         "every": every,
-        "classes": {one: round(100 * float(value), 1) for one, value in zip(names, values, strict=True) if np.isfinite(value)},
+        "classes": by_class(total, names),
     }
 
 

@@ -20,7 +20,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from _full_masks import full, gmacs, over, trained
+from _full_masks import gmacs, over, trained
+from _images import full
 from _records import Cell, Claim, Row, measured, record
 from torch import Tensor, nn
 

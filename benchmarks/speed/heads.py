@@ -12,11 +12,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
 import torch
+from _memory import peak_bytes
 from _records import Question, in_turn, measured, record
 from torch import Tensor, nn
 
@@ -100,25 +100,10 @@ def gflop(call: partial[Any]) -> float:
     return counter.get_total_flops() / 1e9
 
 
-def peak_mb(call: Callable[[], Any]) -> float:
-    """The most that a call holds at once, in millions of bytes."""
-    from torch.profiler import ProfilerActivity, profile
-
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
-        call()
-    results: Any = seen.profiler.kineto_results  # pyright: ignore[reportOptionalMemberAccess]
-    moves = sorted((one.start_ns(), one.nbytes()) for one in results.events() if one.name() == "[memory]")
-    held = peak = 0
-    for _, size in moves:
-        held += size
-        peak = max(peak, held)
-    return peak / 1e6
-
-
 def columns(module: nn.Module, call: partial[Any]) -> dict[str, float]:
     """What does not depend on the machine's load."""
     counted = sum(one.numel() for one in module.parameters()) / 1e6
-    return dict(zip(COLUMNS, (round(counted, 2), round(gflop(call), 3), round(peak_mb(call), 2)), strict=True))
+    return dict(zip(COLUMNS, (round(counted, 2), round(gflop(call), 3), round(peak_bytes(call) / 1e6, 2)), strict=True))
 
 
 def compared(name: str, side: int, rounds: int) -> tuple[list[float], list[float], dict[str, Any]]:

@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from _memory import peak_bytes
 from _records import Question, in_turn, measured, record
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 
 from smidgen.parts.losses.settings import Lal
 from smidgen.parts.losses.sums import LossFactory
@@ -100,14 +100,7 @@ def peak_mib(logits: Tensor, work: Callable[[], None]) -> float:
     """Most memory that a call holds beyond what is there already."""
     work()
     logits.grad = None  # else its end would count as memory given back
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
-        work()
-    held = most = 0
-    for event in sorted(seen.profiler.kineto_results.events(), key=lambda event: event.start_ns()):  # pyright: ignore
-        if event.name() == "[memory]":
-            held += event.nbytes()  # pyright: ignore[reportAttributeAccessIssue] (not in its stub)
-            most = max(most, held)
-    return most / 2**20
+    return peak_bytes(work) / 2**20
 
 
 def compared(name: str, words: Mapping[str, Any]) -> tuple[Sequence[float], Sequence[float], dict[str, Any]]:

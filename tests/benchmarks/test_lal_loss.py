@@ -2,51 +2,23 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
-CLAIMS = Path(__file__).parents[2] / "benchmarks" / "claims"
-OURS = ("_records", "_full_masks", "_watched", "lal_loss")
 TINY = {"encoder": {"weights": "none"}, "supervised": {"steps": 2, "crop": 32, "size": 0, "batch": 2}, "windows": {"flip": False}}
 
 
 @pytest.fixture
-def claim(monkeypatch, tmp_path):
-    """The module, its results and its data in a folder of the test's own."""
-    monkeypatch.syspath_prepend(str(CLAIMS))
-    for name in OURS:
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    module = importlib.import_module("lal_loss")
-    monkeypatch.setattr(sys.modules["_records"], "RESULTS", tmp_path / "results")
-    for name in ("_full_masks", "lal_loss"):
-        monkeypatch.setattr(sys.modules[name], "RUNS", tmp_path / "runs")
-    yield module
-    for name in OURS:
-        sys.modules.pop(name, None)
+def claim(claim_named):
+    return claim_named("lal_loss")
 
 
 @pytest.fixture
-def toy(monkeypatch, tmp_path):
-    """Five images of a square on ground; the last is val."""
-    folder = tmp_path / "data" / "voc_animals"
-    rng = np.random.default_rng(0)
-    for name in ("images", "masks"):
-        (folder / name).mkdir(parents=True)
-    for n in range(5):
-        mask = np.zeros((32, 32), np.uint8)
-        mask[8:24, n * 2 : n * 2 + 16] = 1
-        Image.fromarray(np.uint8(mask[..., None] * 150 + rng.integers(0, 60, (32, 32, 3)))).save(folder / "images" / f"p{n}.png")
-        Image.fromarray(mask).save(folder / "masks" / f"p{n}.png")
-    (folder / "classes.txt").write_text("background\nsquare\n")
-    (folder / "split.csv").write_text("filename,split\n" + "".join(f"p{n},{'val' if n == 4 else 'train'}\n" for n in range(5)))
-    monkeypatch.setenv("SMIDGEN_DATA", str(tmp_path / "data"))
-    return folder
+def toy(toy_named):
+    """A square on ground."""
+    return toy_named("voc_animals", ("background", "square"), lambda n: (slice(8, 24), slice(2 * n, 2 * n + 16)))
 
 
 @pytest.mark.slow

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-CLAIMS = Path(__file__).parents[2] / "benchmarks" / "claims"
 TINY = {
     "encoder": {"weights": "none"},
     "supervised": {"steps": 2, "crop": 32, "batch": 2},
@@ -20,36 +14,16 @@ TINY = {
 
 
 @pytest.fixture
-def claim(monkeypatch, tmp_path):
-    """The module, its results and its data in a folder of the test's own."""
-    monkeypatch.syspath_prepend(str(CLAIMS))
-    for name in ("_records", "_full_masks", "ocr_head"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    module = importlib.import_module("ocr_head")
-    monkeypatch.setattr(sys.modules["_records"], "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(sys.modules["_full_masks"], "RUNS", tmp_path / "runs")
-    yield module
-    for name in ("_records", "_full_masks", "ocr_head"):
-        sys.modules.pop(name, None)
+def claim(claim_named):
+    return claim_named("ocr_head")
 
 
 @pytest.fixture
-def toy(monkeypatch, tmp_path):
-    """Five images of two sequences; the last is val."""
-    folder = tmp_path / "data" / "camvid"
-    rng = np.random.default_rng(0)
-    for name in ("images", "masks"):
-        (folder / name).mkdir(parents=True)
-    for n in range(5):
-        mask = np.zeros((32, 32), np.uint8)
-        mask[8:, n * 4 :] = 1
-        Image.fromarray(np.uint8(mask[..., None] * 150 + rng.integers(0, 60, (32, 32, 3)))).save(folder / "images" / f"p{n}.png")
-        Image.fromarray(mask).save(folder / "masks" / f"p{n}.png")
-    (folder / "classes.txt").write_text("sky\nroad\n")
+def toy(toy_named):
+    """Two sequences, without background."""
+    folder = toy_named("camvid", ("sky", "road"), lambda n: (slice(8, None), slice(4 * n, None)))
     (folder / "dataset.yaml").write_text("background: none\ngroups: groups.csv:group\n")
     (folder / "groups.csv").write_text("filename,group\n" + "".join(f"p{n},{'ab'[n % 2]}\n" for n in range(5)))
-    (folder / "split.csv").write_text("filename,split\n" + "".join(f"p{n},{'val' if n == 4 else 'train'}\n" for n in range(5)))
-    monkeypatch.setenv("SMIDGEN_DATA", str(tmp_path / "data"))
     return folder
 
 

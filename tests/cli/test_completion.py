@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from smidgen.cli.completion import SHELLS, script
+from smidgen.cli.completion import HOW, script
 from smidgen.cli.main import commands, main
 
 
-@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("shell", HOW)
 def test_a_script_knows_commands_methods_and_settings(shell):
     text = script(shell)
     for word in (*commands(), "--advcam.steps", "--cam.scales", "--machine.devices", "--skip-broken", "--json"):

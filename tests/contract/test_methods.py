@@ -22,14 +22,14 @@ from toy_stages import Stops, insist, play
 
 import documentation
 from smidgen.actions.train import train
-from smidgen.cli.options import FIXED, parse
+from smidgen.cli.options import parse
 from smidgen.core import registry
 from smidgen.core.errors import SettingsError
 from smidgen.core.run import COST, Run
 from smidgen.core.settings import NO_PRESET, Frozen, presets, validated
 from smidgen.parts.losses.sums import LossFactory
 from smidgen.parts.networks.factories import HeadFactory
-from smidgen.recipes.choice import Choice, chosen, recipes, resolve
+from smidgen.recipes.choice import FIXED, Choice, chosen, recipes, resolve
 
 METHODS = registry.methods()
 HEADS, LOSSES = registry.parts("head"), registry.parts("loss")

@@ -68,11 +68,11 @@ def test_damaged_compressed_data_are_named(tmp_path):
 def test_a_new_image_is_read_as_the_network_wants_it(tmp_path):
     tifffile.imwrite(tmp_path / "pages.tif", STACK, photometric="minisblack", metadata=None)
     Image.fromarray(np.zeros((4, 6, 4), np.uint8)).save(tmp_path / "rgba.png")
-    assert reader(str(tmp_path / "pages.tif"), 5).read().shape == (5, 4, 6)
+    assert reader(str(tmp_path / "pages.tif"), 5)[0].read().shape == (5, 4, 6)
     with pytest.raises(Broken, match="stack"):
         reader(str(tmp_path / "pages.tif"), 3)
-    assert reader(str(tmp_path / "rgba.png"), 4).read().shape == (4, 4, 6)
-    assert reader(str(tmp_path / "rgba.png"), 3).read().shape == (3, 4, 6)
+    assert reader(str(tmp_path / "rgba.png"), 4)[0].read().shape == (4, 4, 6)
+    assert reader(str(tmp_path / "rgba.png"), 3)[0].read().shape == (3, 4, 6)
 
 
 def test_dataset_yaml_declares_them(folder, tmp_path):

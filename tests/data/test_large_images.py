@@ -45,7 +45,7 @@ def test_bands_of_a_tiff_are_parts_of_the_whole(small, tmp_path, kind):
     path = str(tmp_path / "a.tif")
     tifffile.imwrite(path, array, **how)
     channels = 1 if array.ndim == 2 else 3
-    expected = reader(path, channels, (0.0, 2.0)).read()
+    expected = reader(path, channels, (0.0, 2.0))[0].read()
     with opened(path, channels, (0.0, 2.0)) as image:
         assert isinstance(image, LargeImage) and isinstance(image._rows, Segments)
         assert image.shape == expected.shape == (channels, 50, 70)

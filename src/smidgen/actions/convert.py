@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from smidgen.actions.opening import open_data, refuse
 from smidgen.core.codec import unwritable
 from smidgen.core.errors import DataError, LockedError, Problem, UsageError
 from smidgen.core.screen import Screen, watching
@@ -92,11 +93,11 @@ def convert(
     screen = watching(screen)
     folder = Path(dst).absolute()
     _check_target(folder, src)
-    data = src if isinstance(src, Dataset) else Dataset.open(Path(src), label_folder=label_folder, unannotated=unannotated)
+    data = open_data(src, label_folder, unannotated=unannotated)
     for note in data.notes:
         screen.say(f"note      {note}")
     problems = glance(data)
-    _stop(problems, skip_broken)
+    refuse(problems, skip_broken)
     data = data.without({id for problem in problems for id in problem.ids})
     with _unfinished(folder) as part:
         writer: Writer = WRITERS[to](part, data, symlink)
@@ -119,11 +120,6 @@ def _check_target(folder: Path, src: str | Path | Dataset) -> None:
 def _nothing_there(folder: Path) -> None:
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise UsageError(f"{folder}: there is something already: name a new folder, or empty this one")
-
-
-def _stop(problems: list[Problem], skip_broken: bool) -> None:
-    if any(not (skip_broken and problem.ids) for problem in problems):
-        raise DataError(problems)
 
 
 @contextlib.contextmanager
@@ -178,7 +174,7 @@ def _write(data: Dataset, writer: Writer, skip_broken: bool, screen: Screen) -> 
             except Broken as error:
                 broken.append(Problem(sample.path or sample.id, error.what, error.remedy, (sample.id,)))
             bar.advance()
-    _stop(broken, skip_broken)
+    refuse(broken, skip_broken)
     return broken
 
 

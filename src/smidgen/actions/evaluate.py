@@ -192,7 +192,7 @@ def _of_model(run: Path, data: Dataset, device: models.Device) -> _Lazy:
         )
     if data.channels not in (1, takes := segmenter.channels):
         raise UsageError(f"{run}: the model takes images of {takes} channels, those of {data.name} have {data.channels}: convert them")
-    restrict, how = models.way(run)
+    restrict, how = models.way(run, segmenter)
     with_masks = {id: sample for id, sample in data.samples.items() if sample.read_label is not None}
 
     def look(id: str) -> np.ndarray:

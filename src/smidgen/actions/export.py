@@ -73,7 +73,7 @@ def export(
     from smidgen.products.onnx import Way
     from smidgen.products.onnx_export import write
 
-    restrict, how = models.way(source)
+    restrict, how = models.way(source, segmenter)
     with screen.step("export", 1, 0, "file") as bar:
         description, differences = write(segmenter, path, Way(restrict=restrict, **how), side)
         bar.advance()

@@ -20,7 +20,7 @@ from smidgen.core.screen import Screen, watching
 from smidgen.data.dataset import Dataset
 from smidgen.data.formats import Unannotated
 from smidgen.data.summary import Summary, summarize
-from smidgen.recipes.choice import resolve
+from smidgen.recipes.choice import COSTS, resolve
 
 STOPPED = "stopped; nothing was written"
 """What is said after Ctrl-C."""
@@ -150,7 +150,7 @@ def plan(chosen: Chosen, data: Dataset, preset_name: str) -> tuple[tuple[str, ..
     planned = Plan()
     recipe = getattr(importlib.import_module(f"smidgen.recipes.{chosen.recipe}"), chosen.recipe)
     planned.stage("predict", resolved.choice.predict, data, segmenter=recipe(planned, data, resolved.choice))
-    seconds = settings.preset(preset_name).get("seconds_per_image", {})
+    seconds = settings.preset(preset_name).get(COSTS, {})
     learned = max(len(data.labeled if chosen.recipe == "masks" else data.tagged), 1)
     known = [seconds[row.name] for row in planned.stages if row.name in seconds]
     minutes = sum(known) * learned / 60 * REFERENCE_CORES / max(cores(), 1) if known else None

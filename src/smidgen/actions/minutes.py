@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from smidgen.actions import models
 from smidgen.core import registry
 from smidgen.core.keys import key
 from smidgen.core.screen import Screen
@@ -142,9 +143,7 @@ def _shortened(job: Job, plan: Plan) -> Job:
 
 def kept_plans(folder: Path) -> dict[str, Any]:
     """What `run.yaml` says of plans, by what they are for."""
-    path = folder / "run.yaml"
-    told = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
-    return dict((told or {}).get(PLANS) or {})
+    return dict(models.record(folder).get(PLANS) or {})
 
 
 def _kept(job: Job) -> Plan | None:

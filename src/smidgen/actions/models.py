@@ -82,18 +82,21 @@ def not_a_model(path: Path) -> UsageError:
     return UsageError(f"{path}: {kind}, and models of other tools are not opened: {remedy}")
 
 
-def way(path: Path) -> tuple[bool, dict[str, Any]]:
+def record(run: Path) -> dict[str, Any]:
+    """What `run.yaml` of a run folder says; {} where there is none."""
+    path = run / "run.yaml"
+    return (yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None) or {}
+
+
+def way(path: Path, model: Segmenter | OnnxSegmenter) -> tuple[bool, dict[str, Any]]:
     """Whether predictions were restricted to known tags, and with which looks they were made.
 
-    Raises:
-        UsageError: An exported file can't be read.
+    Args:
+        path: Folder or file.
+        model: What was loaded from there.
     """
-    if path.suffix.lower() == ONNX:
-        from smidgen.products.onnx import OnnxSegmenter
-
-        told = OnnxSegmenter.load(path).description.way
-        return told.restrict, told.model_dump(include=set(WAY))
-    record = run_folder(path) / "run.yaml"
-    said = yaml.safe_load(record.read_text(encoding="utf-8")) if record.is_file() else {}
-    settings = said.get(said.get("predict"), {})
+    if (description := getattr(model, "description", None)) is not None:
+        return description.way.restrict, description.way.model_dump(include=set(WAY))
+    said = record(run_folder(path))
+    settings = said.get(said.get("predict", ""), {})
     return settings.get("restrict", False), {name: settings[name] for name in WAY if name in settings}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from smidgen.core.errors import DataError
+from smidgen.core.errors import DataError, Problem
 from smidgen.core.screen import Screen
 from smidgen.data.checks import Facts, examine, judge
 from smidgen.data.dataset import Dataset
@@ -41,10 +42,18 @@ def checked(data: Dataset, cache: Path | None, skip_broken: bool, screen: Screen
     with screen.step("check", files, 0, "files") as bar:
         facts = examine(data, cache, lambda done, of: bar.advance())
     problems = judge(data, facts)
-    fatal = [problem for problem in problems if not (skip_broken and problem.ids)]
-    if fatal:
-        raise DataError(problems)
+    refuse(problems, skip_broken)
     broken = {id for problem in problems for id in problem.ids}
     for problem in problems:
         screen.say(f"left out  {problem}")
     return data.without(broken) if broken else data, facts
+
+
+def refuse(problems: Sequence[Problem], skip_broken: bool) -> None:
+    """Stop where there are problems, unless all of them concern single images, which may be left out.
+
+    Raises:
+        DataError: All of them at once.
+    """
+    if any(not (skip_broken and problem.ids) for problem in problems):
+        raise DataError(problems)

@@ -111,7 +111,7 @@ def predict(
     names = _mask_names(root, files)
     _check_targets(files, names, folder, root)
     segmenter = models.load(Path(run), device)
-    how: dict[str, Any] = models.way(Path(run))[1]
+    how: dict[str, Any] = models.way(Path(run), segmenter)[1]
     how |= ({"scales": scales} if scales else {}) | ({"flip": True} if flip else {})
     job = _Job(segmenter, folder, how, overlay, probs, None if root is None else _nodata(root))
     predicted = Predicted(folder, {}, {}, {})

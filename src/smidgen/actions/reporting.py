@@ -21,6 +21,7 @@ from smidgen.data.summary import summarize
 from smidgen.parts.imaging.hiding import hidden
 from smidgen.parts.metrics.confusion import Confusion
 from smidgen.parts.metrics.ranking import TagRanking
+from smidgen.products.resizing import nearest
 from smidgen.products.sample import Classes
 from smidgen.report.climbs import Climbs, ShownClimb
 from smidgen.report.content import (
@@ -245,7 +246,7 @@ def _hidden(job: Job, run: Run, outcome: Outcome) -> Iterator[Hidden]:
     tried = [id for id in outcome.deletions if outcome.deletions[id].ids]
     for id in tried[:SHOWN_HIDDEN]:
         one = outcome.deletions[id]
-        image = _at(job.full.samples[id].image(), one.found.shape[1:])
+        image = nearest(job.full.samples[id].image(), one.found.shape[1:])
         yield Hidden(
             id=id,
             name=job.full.classes.names[one.ids[0]],
@@ -267,12 +268,6 @@ def _climbed(job: Job, outcome: Outcome) -> Iterator[ShownClimb]:
         if one.label in found.ids:
             sample = job.full.samples[one.id]
             yield ShownClimb(one, job.full.classes.names[one.label], sample.image(), found.maps[found.ids.index(one.label)])
-
-
-def _at(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """The image at another size: every place's nearest pixel."""
-    rows, columns = (((np.arange(new) + 0.5) * old / new).astype(int) for old, new in zip(image.shape[1:], size, strict=True))
-    return image[:, rows[:, None], columns]
 
 
 def _uncertain(job: Job, outcome: Outcome) -> Iterator[Uncertain]:

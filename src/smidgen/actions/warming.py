@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from smidgen.actions import models
 from smidgen.core.errors import UsageError
 from smidgen.core.keys import key
@@ -52,7 +50,7 @@ def _segmenter(run: Path) -> tuple[str, str, Origin] | None:
 
 
 def _classifier(folder: Path) -> tuple[str, str, Origin] | None:
-    told, facts = _yaml(folder / "run.yaml"), _yaml(folder / "run.json")
+    told = models.record(folder)
     stage = next((name for name in told.get("keys", []) if name.startswith(f"{CLASSIFY}-")), None)
     checkpoints = sorted((folder / "stages" / stage).glob("*/last.pt")) if stage else []
     if not checkpoints or not stage:
@@ -66,12 +64,6 @@ def _classifier(folder: Path) -> tuple[str, str, Origin] | None:
 
         return read_checkpoint(checkpoints[0], torch.device("cpu"))["networks"]
 
+    facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     names = tuple(name for i, name in enumerate(facts["classes"]) if i != facts["background"])
     return "classifier", stage, Origin(str(folder), told["encoder"]["name"], names, state)
-
-
-def _yaml(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    text = path.read_text(encoding="utf-8")
-    return (json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)) or {}

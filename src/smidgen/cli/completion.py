@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
+import io
 import typing
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Union
@@ -18,30 +20,26 @@ from smidgen.core.machine import default_preset
 from smidgen.core.settings import Frozen, preset, validated
 from smidgen.recipes.choice import all_settings
 
-SHELLS = ("bash", "zsh", "fish")
 HOW = {
     "bash": "~/.local/share/bash-completion/completions/smidgen",
     "zsh": "a file named _smidgen in a folder of $fpath",
     "fish": "~/.config/fish/completions/smidgen.fish",
 }
-"""Where each shell looks for a script."""
+"""The shells, and where each looks for a script."""
 
 
 def script(shell: str) -> str:
     """The script that completes `smidgen` in a shell.
 
     Args:
-        shell: One of `SHELLS`.
+        shell: One of `HOW`.
 
     Raises:
         UsageError: No such shell.
     """
-    if shell not in SHELLS:
+    if shell not in HOW:
         known = "; ".join(f"smidgen --completion {name} > {place}" for name, place in HOW.items())
-        raise UsageError(f"--completion {shell}: expected {', '.join(SHELLS)}: {known}")
-    import contextlib
-    import io
-
+        raise UsageError(f"--completion {shell}: expected {', '.join(HOW)}: {known}")
     written = io.StringIO()
     commands: Any = Union[tuple(Annotated[_model(name), tyro.conf.subcommand(name, prefix_name=False)] for name in smidgen.ACTIONS)]  # noqa: UP007
     with contextlib.redirect_stdout(written), contextlib.suppress(SystemExit):

@@ -16,9 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from smidgen.core import registry
 from smidgen.core.errors import UsageError
 from smidgen.core.machine import default_preset
-from smidgen.core.settings import Frozen, Machine, preset, presets, validated
-from smidgen.parts.networks.settings import Encoder
-from smidgen.recipes.choice import PARTS, Choice, chosen, recipes
+from smidgen.core.settings import Frozen, preset, presets, validated
+from smidgen.recipes.choice import FIXED, PARTS, Choice, chosen, recipes
 
 AS_JSON = "as_json"
 JSON_HELP = "Print the result as one JSON document, an error as well; progress goes to the standard error."
@@ -26,7 +25,6 @@ NOT_WORDS = ("screen", "settings")
 """Parameters of actions that a person does not type."""
 PATHS = tuple[Path, ...]
 """How a sequence of paths is typed."""
-FIXED: Mapping[str, type[Frozen]] = {"encoder": Encoder, "machine": Machine}
 
 
 class Words(BaseModel):

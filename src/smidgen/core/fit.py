@@ -340,11 +340,11 @@ def fit(
     folder: Path,
     bar: Bar,
     *,
-    seed: tuple[object, ...] = (0,),
-    workers: int = 0,
-    start_method: str = "auto",
-    every_seconds: float = 60.0,
-    log_every: int = 10,
+    seed: tuple[object, ...],
+    workers: int,
+    start_method: str,
+    every_seconds: float,
+    log_every: int,
 ) -> None:
     """Train to the last step, from the checkpoint in `folder` where there is one.
 

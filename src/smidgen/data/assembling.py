@@ -20,6 +20,8 @@ from smidgen.data.ranges import ranged
 from smidgen.data.splits import draw, shuffled
 from smidgen.products.sample import IGNORED, Classes, Sample
 
+OURS = "smidgen"
+"""Key under which `smidgen convert` keeps what a JSON format has no place for; other tools pass over it."""
 MOST_CLASSES = 255
 
 Maker = Callable[[str, Header], Any]
@@ -89,7 +91,6 @@ def assemble(parts: Parts, drawing: Drawing) -> Contents:
     if not listing.files:
         raise DataError(found.problems or [Problem(found.folder.name, "no images found", "copy the images to where the format has them")])
     headers = {id: _with_channels(head, parts.channels.get(id, ())) for id, head in headers_of(found, listing).items()}
-    given = drawing.value_range
     channels = pixel_formats(found, listing, headers)
     samples: dict[str, Sample] = {}
     for id, head in sorted(headers.items()):
@@ -107,7 +108,7 @@ def assemble(parts: Parts, drawing: Drawing) -> Contents:
             path=listing.files[id],
         )
     samples, drawn = _split(_sparse(found, samples), parts, drawing)
-    samples, scale = ranged(samples, headers, None if given is None else (float(given[0]), float(given[1])), found.notes)
+    samples, scale = ranged(samples, headers, drawing.value_range, found.notes)
     return Contents(
         samples,
         parts.classes,

@@ -10,15 +10,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from smidgen.core.codec import write_atomically
 from smidgen.core.errors import Problem
 from smidgen.data.broken import unread
 from smidgen.data.dataset import Dataset
 from smidgen.data.digests import Stamp, stamp
 from smidgen.data.images import Broken, header
-from smidgen.data.labels import size_mismatch
+from smidgen.data.labels import histogram, size_mismatch
 from smidgen.data.layout import told
 from smidgen.products.sample import IGNORED, Sample
 
@@ -136,8 +134,7 @@ def _decode(task: _Task) -> Fact:
         return Fact((broken.what, broken.remedy))
     if task.kind != "label":
         return Fact()
-    counts = np.bincount(array.ravel(), minlength=IGNORED + 1)
-    return Fact(None, {int(value): int(counts[value]) for value in np.flatnonzero(counts)})
+    return Fact(None, histogram(array))
 
 
 def _fact(entry: Mapping[str, Any]) -> Fact:

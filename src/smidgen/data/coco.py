@@ -6,7 +6,6 @@ or one that nobody has looked at: COCO does not tell, so it counts as unlabeled 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from smidgen.core.errors import Problem
-from smidgen.data.assembling import Drawing, Parts, assemble
-from smidgen.data.coco_entries import LABEL_STUDIO, OURS, CocoFile, file_name, load, looks_like_coco, path_trick, region
+from smidgen.data.assembling import OURS, Drawing, Parts, assemble
+from smidgen.data.coco_entries import LABEL_STUDIO, CocoFile, file_name, load, load_if_coco, path_trick, region
 from smidgen.data.contents import Contents
 from smidgen.data.folder import Found
 from smidgen.data.images import Header
@@ -25,6 +24,8 @@ from smidgen.data.naming import BACKGROUND
 from smidgen.data.regions import Drawn, Painting
 from smidgen.products.sample import IGNORED, Classes
 
+Unannotated = Literal["unlabeled", "negative"]
+"""What images without any annotation are."""
 SPLIT_WORDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test"}
 EXTRA = ("cleared", "unlabeled", "no_instance")
 """Run lengths that `smidgen convert` writes beside the annotations; see `regions.Drawn`."""
@@ -73,25 +74,22 @@ class _Categories:
     ids: Mapping[str, int]
 
 
-def coco_files(folder: Path) -> list[Path]:
-    """The COCO files of a folder: annotations/*.json, *.json, or one per folder of a split; [] where there are none."""
+def coco_files(folder: Path) -> list[CocoFile]:
+    """The COCO files of a folder: annotations/*.json, *.json, or one per folder of a split; [] where there are none.
+
+    Raises:
+        DataError: A file that is called like one is none.
+    """
     for pattern in ("annotations/*.json", "*.json", "*/_annotations.coco.json"):
-        found = sorted(path for path in folder.glob(pattern) if path.is_file())
-        named = [path for path in found if path.name.startswith("instances")]
-        files = named or [path for path in found if _is_coco(path)]
+        found = sorted(path for path in folder.absolute().glob(pattern) if path.is_file())
+        named = [load(path) for path in found if path.name.startswith("instances")]
+        files = named or [file for path in found if (file := load_if_coco(path)) is not None]
         if files:
             return files
     return []
 
 
-def _is_coco(path: Path) -> bool:
-    try:
-        return looks_like_coco(json.loads(path.read_bytes()))
-    except (OSError, ValueError, RecursionError):
-        return False
-
-
-def from_coco(files: Sequence[Path], folder: Path, drawing: Drawing, unannotated: Literal["unlabeled", "negative"]) -> Contents:
+def from_coco(files: Sequence[CocoFile], folder: Path, drawing: Drawing, unannotated: Unannotated) -> Contents:
     """Contents of COCO files.
 
     Args:
@@ -101,15 +99,14 @@ def from_coco(files: Sequence[Path], folder: Path, drawing: Drawing, unannotated
         unannotated: What an image without annotations is: nobody has labeled it, or it is known to hold none.
 
     Raises:
-        DataError: There are no images to read, or a file is no COCO file.
+        DataError: There are no images to read.
     """
     found = Found(folder.absolute(), Layout())
-    loaded = [load(path.absolute()) for path in files]
-    found.notes.append(f"read as COCO: {told([found.shown(file.path) for file in loaded])}")
-    for file in loaded:
+    found.notes.append(f"read as COCO: {told([found.shown(file.path) for file in files])}")
+    for file in files:
         found.problems += file.problems
-    categories = _categories(loaded, found)
-    images, listing = _images(loaded, found)
+    categories = _categories(files, found)
+    images, listing = _images(files, found)
     labels = _Labels(found, images, categories, unannotated)
     parts = Parts(
         found,
@@ -249,7 +246,7 @@ def _split(images: Mapping[str, _Image], found: Found) -> dict[str, str] | None:
 class _Labels:
     """What the annotations say about each image; what is wrong with them goes to the problems."""
 
-    def __init__(self, found: Found, images: Mapping[str, _Image], categories: _Categories, unannotated: str):
+    def __init__(self, found: Found, images: Mapping[str, _Image], categories: _Categories, unannotated: Unannotated):
         self._found, self._images, self._categories, self._negative = found, images, categories, unannotated == "negative"
         self._drawn: dict[str, Drawn | None] = {}
         self._remarks: dict[str, list[str]] = {}

@@ -10,11 +10,10 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from smidgen.core.errors import DataError, Problem
+from smidgen.data.assembling import OURS
 from smidgen.data.layout import plain
 from smidgen.data.regions import Region
 
-OURS = "smidgen"
-"""Key under which `smidgen convert` keeps what COCO has no place for; other tools pass over it."""
 LABEL_STUDIO = "export as COCO with polygons, or as PNG masks"
 
 
@@ -49,7 +48,24 @@ def load(path: Path) -> CocoFile:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise DataError([Problem(path.name, f"not readable as JSON ({error})", "export it again")]) from error
-    if not looks_like_coco(content):
+    return _parsed(path, content)
+
+
+def load_if_coco(path: Path) -> CocoFile | None:
+    """The same; None where it is something else.
+
+    Raises:
+        DataError: One of its lists is none.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return _parsed(path, content) if _looks_like_coco(content) else None
+
+
+def _parsed(path: Path, content: Any) -> CocoFile:
+    if not _looks_like_coco(content):
         raise DataError([_other_tool(path, content)])
     problems: list[Problem] = []
     needed = {"images": ("id", "file_name"), "annotations": ("image_id", "category_id"), "categories": ("id", "name")}
@@ -58,7 +74,7 @@ def load(path: Path) -> CocoFile:
     return CocoFile(path, **entries, ours=ours if isinstance(ours, dict) else {}, problems=tuple(problems))
 
 
-def looks_like_coco(content: Any) -> bool:
+def _looks_like_coco(content: Any) -> bool:
     """A JSON value has the lists that make a COCO file."""
     return isinstance(content, dict) and isinstance(content.get("images"), list) and ("annotations" in content or "categories" in content)
 

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from smidgen.core.errors import Problem
-from smidgen.data.labels import COLOR, Values, shown
+from smidgen.data.labels import Values, color_key, shown
 from smidgen.data.layout import YAML, nearest, plain, told
 from smidgen.products.sample import IGNORED, Classes
 
@@ -25,8 +25,7 @@ def stored(written: int | str) -> int | None:
     if isinstance(written, int):
         return written
     if color := COLOR_NAME.fullmatch(written.strip()):
-        red, green, blue = (int(part, 16) for part in color.groups())
-        return red if red == green == blue else COLOR | red << 16 | green << 8 | blue
+        return color_key(*(int(part, 16) for part in color.groups()))
     return int(written) if re.fullmatch(r"-?\d+", written.strip()) else None
 
 

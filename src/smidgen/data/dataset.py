@@ -16,7 +16,7 @@ from smidgen.data.arrays import from_arrays
 from smidgen.data.assembling import Drawing
 from smidgen.data.contents import Contents
 from smidgen.data.digests import Digests
-from smidgen.data.formats import contents_of
+from smidgen.data.formats import Unannotated, contents_of
 from smidgen.data.layout import nearest
 from smidgen.data.splits import draw, keep
 from smidgen.data.tables import SPLITS
@@ -74,7 +74,7 @@ class Dataset:
         val: float | int = 0.2,
         seed: int = 0,
         value_range: tuple[float | int, float | int] | None = None,
-        unannotated: Literal["unlabeled", "negative"] = "unlabeled",
+        unannotated: Unannotated = "unlabeled",
     ) -> Dataset:
         """Read a folder's headers and tables; broken files are listed in `problems`, not raised.
 

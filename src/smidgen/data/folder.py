@@ -75,8 +75,7 @@ def from_folder(
     found.problems += [*tags.problems, *named.problems, *wrong]
     labels = {} if only else _label_files(found, listing, label_folder)
     meanings, named, sparse = _meanings(found, labels, named)
-    instances = {} if only else _paired(found, listing, INSTANCES, folder / INSTANCES)
-    given = None if value_range is None else (float(value_range[0]), float(value_range[1]))
+    instances = {} if only else paired(found, listing, INSTANCES, folder / INSTANCES)
     channels = pixel_formats(found, listing, headers)
     groups = _groups(found, names)
     samples: dict[str, Sample] = {}
@@ -96,7 +95,7 @@ def from_folder(
             path=file,
         )
     samples, drawn = _split(found, names, samples, val, seed)
-    samples, scale = ranged(samples, headers, given, found.notes)
+    samples, scale = ranged(samples, headers, value_range, found.notes)
     return Contents(
         samples,
         named.classes,
@@ -273,10 +272,11 @@ def _label_files(found: Found, listing: Listing, label_folder: str | None) -> di
         raise DataError([Problem(setting, f"there is no folder {name} in {found.folder.name}", "correct it, or make the folder")])
     if wanted is None and len(there) > 1:
         found.notes.append(f"{there[1]}/ is not read, because there is {name}/ (dataset.yaml: `labels: {there[1]}` reads it)")
-    return _paired(found, listing, name, found.folder / name)
+    return paired(found, listing, name, found.folder / name)
 
 
-def _paired(found: Found, listing: Listing, name: str, folder: Path) -> dict[str, str]:
+def paired(found: Found, listing: Listing, name: str, folder: Path) -> dict[str, str]:
+    """Image id -> its file in a folder of labels; files without an image go to the problems."""
     if not folder.is_dir():
         return {}
     labels = list_files(folder)

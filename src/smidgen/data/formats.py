@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
-from smidgen.data import coco, nnunet, voc
+from smidgen.data import coco, coco_entries, nnunet, voc
 from smidgen.data.assembling import Drawing
+from smidgen.data.coco import Unannotated
 from smidgen.data.contents import Contents
 from smidgen.data.folder import from_folder
 from smidgen.data.layout import LABEL_FOLDERS, YAML
 
-Unannotated = Literal["unlabeled", "negative"]
 OWN = (*LABEL_FOLDERS, "scribbles", "tags.csv", "classes.txt", "instances.csv", YAML)
 """What only a folder in smidgen's own form has; then nothing else is looked for."""
 
 
-def contents_of(path: str | Path, label_folder: str | None, drawing: Drawing, unannotated: Unannotated = "unlabeled") -> Contents:
+def contents_of(path: str | Path, label_folder: str | None, drawing: Drawing, unannotated: Unannotated) -> Contents:
     """Contents of a dataset in any form; arguments as in `Dataset.open`.
 
     Raises:
@@ -24,7 +23,7 @@ def contents_of(path: str | Path, label_folder: str | None, drawing: Drawing, un
     """
     folder = Path(path)
     if folder.suffix.lower() == ".json" and folder.is_file():
-        return coco.from_coco([folder], folder.parent, drawing, unannotated)
+        return coco.from_coco([coco_entries.load(folder.absolute())], folder.parent, drawing, unannotated)
     if folder.is_dir() and not label_folder and not any((folder / name).exists() for name in OWN):
         if nnunet.is_nnunet(folder):
             return nnunet.from_nnunet(folder, drawing)

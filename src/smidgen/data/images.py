@@ -193,18 +193,22 @@ def header(path: str, every: bool = False) -> Header:
     return _opened(path, lambda image: _header_of(image, every), lambda path: _deep_header(path, every), every)
 
 
-def reader(path: str, channels: int, value_range: ValueRange = WHOLE_RANGE, nodata: float | None = None) -> ImageFile:
-    """A reader of a new image for a network of so many channels: alpha and pages are channels where their number then fits.
+def reader(path: str, channels: int, value_range: ValueRange = WHOLE_RANGE, nodata: float | None = None) -> tuple[ImageFile, Header]:
+    """A reader of a new image for a network of so many channels, and what its header then says.
+
+    Alpha and pages are channels where their number then fits.
 
     Raises:
         Broken: No image, or too large.
     """
     try:
-        if header(path, every=True).channels == channels:
-            return ImageFile(path, channels=channels, value_range=value_range, nodata=nodata, every=True)
+        head = header(path, every=True)
+        if head.channels == channels:
+            return ImageFile(path, channels=channels, value_range=value_range, nodata=nodata, every=True), head
     except Broken:
         pass  # as an image without further channels it may be whole
-    return ImageFile(path, channels=header(path).channels, value_range=value_range, nodata=nodata)
+    head = header(path)
+    return ImageFile(path, channels=head.channels, value_range=value_range, nodata=nodata), head
 
 
 def pixels(path: str) -> Shaped[np.ndarray, "h w *c"]:

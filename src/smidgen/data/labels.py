@@ -153,6 +153,11 @@ class InstanceFile:
         return ids
 
 
+def color_key(red: int, green: int, blue: int) -> int:
+    """A color as `packed` writes it: gray is its value, all else 0x1RRGGBB."""
+    return red if red == green == blue else COLOR | red << 16 | green << 8 | blue
+
+
 def packed(stored: Shaped[np.ndarray, "h w *c"]) -> Integer[np.ndarray, "h w"]:
     """One number per pixel: the stored value; that of three equal channels; else the color as 0x1RRGGBB.
 
@@ -202,7 +207,7 @@ def indices(stored: Integer[np.ndarray, "h w"], size: tuple[int, int], classes: 
             raise Broken(f"{listed(stored[strange])}; {allowed}", "correct this file")
         return on.astype(np.uint8)
     if values.meaning == "listed":
-        return _looked_up(stored, values.table)
+        return looked_up(stored, dict(values.table), " in dataset.yaml (values)")
     strange = ((stored < 0) | (stored >= classes)) & (stored != IGNORED)
     if strange.any():
         colors = bool((stored >= COLOR).any())
@@ -211,15 +216,23 @@ def indices(stored: Integer[np.ndarray, "h w"], size: tuple[int, int], classes: 
     return stored.astype(np.uint8)
 
 
-def _looked_up(stored: Integer[np.ndarray, "h w"], table: tuple[tuple[int, int], ...]) -> UInt8[np.ndarray, "h w"]:
-    found, known = np.full(stored.shape, IGNORED, np.uint8), np.zeros(stored.shape, bool)
-    for value, id in table:
-        here = stored == value
-        found[here] = id
-        known |= here
-    if not known.all():
-        raise Broken(f"{listed(stored[~known])} in dataset.yaml (values)", "correct the file, or add the value there")
-    return found
+def looked_up(stored: Integer[np.ndarray, "h w"], table: Mapping[int, int], where: str) -> UInt8[np.ndarray, "h w"]:
+    """Class indices of stored values.
+
+    Args:
+        stored: As `packed` gives them.
+        table: Stored value -> class index, 255 = unlabeled.
+        where: Where the table stands, to go on with after the values that are not in it.
+
+    Raises:
+        Broken: Values that are not in the table; they are listed with their pixels.
+    """
+    values = np.array(sorted(table), np.int64)
+    places = np.minimum(np.searchsorted(values, stored), len(values) - 1)
+    strange = values[places] != stored
+    if strange.any():
+        raise Broken(f"{listed(stored[strange])}{where}", "correct the file, or add what is missing there")
+    return np.array([table[int(value)] for value in values], np.uint8)[places]
 
 
 def check_size(stored: Shaped[np.ndarray, "h w *c"], size: tuple[int, int]) -> None:

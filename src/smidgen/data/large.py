@@ -18,9 +18,9 @@ from PIL import Image
 
 from smidgen.core.conventions import ValueRange
 from smidgen.data.broken import Broken, unread
-from smidgen.data.images import TIFF, Header, ImageFile, header, reader
+from smidgen.data.images import TIFF, Header, ImageFile, reader
 from smidgen.data.scaling import repeated, scaled, without_data
-from smidgen.data.tiff import ALPHA, NO_FURTHER_IMAGE, READING
+from smidgen.data.tiff import DECODING, READING, drops_alpha, pages_of
 
 VALUES = 24_000_000
 """Images with at most so many values are decoded as a whole: 100 MB as floating-point numbers."""
@@ -33,9 +33,6 @@ MIN_IS_BLACK, RGB = 1, 2
 """TIFF tag PhotometricInterpretation."""
 PLANES = 2
 """TIFF tag PlanarConfiguration: one plane after the other."""
-
-DECODING = (*READING, RuntimeError)
-"""What decoders of parts raise on broken files."""
 
 Rows = Callable[[int, int], Shaped[np.ndarray, "h w *c"]]
 """From the first row and the one after the last to the pixels as stored."""
@@ -54,8 +51,7 @@ def opened(path: str, channels: int, value_range: ValueRange, nodata: float | No
     Raises:
         Broken: No image, too large, or it can't be decoded; also while it is being read.
     """
-    file = reader(path, channels, value_range, nodata)
-    head = header(path, file.every)
+    file, head = reader(path, channels, value_range, nodata)
     if math.prod(head.size) * head.channels <= VALUES:
         yield file.read()
         return
@@ -158,9 +154,8 @@ def _by_tifffile(file: ImageFile, head: Header, open_files: ExitStack) -> Rows |
 
     try:
         source = open_files.enter_context(tifffile.TiffFile(file.path))
-        every_page: Any = source.pages
-        pages = [page for page in every_page if not int(page.tags.valueof(254, 0)) & NO_FURTHER_IMAGE]
-        page: Any = pages[0]
+        pages = pages_of(source)
+        page = pages[0]
         segments = Segments(source, page, file.every)
         fits = (segments.channels, *segments.size) == (head.channels, *head.size) and len(pages) == 1
         if not (fits and _is_plain(page)):
@@ -192,8 +187,7 @@ class Segments:
         self.size = (int(page.imagelength), int(page.imagewidth))
         self.samples = int(page.samplesperpixel)
         self.planes = self.samples if page.planarconfig == PLANES else 1
-        alpha = not every and len(page.extrasamples) == 1 and int(page.extrasamples[0]) in ALPHA
-        self.channels = self.samples - (alpha and self.samples in (2, 4))
+        self.channels = self.samples - drops_alpha(page, self.samples, every)
         self.dtype = np.dtype(page.dtype).newbyteorder(source.byteorder)
         self.height = int(page.tilelength) if page.is_tiled else min(int(page.rowsperstrip) or self.size[0], self.size[0])
         self.width = int(page.tilewidth) if page.is_tiled else self.size[1]

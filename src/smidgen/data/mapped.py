@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,7 @@ from jaxtyping import Float32, Shaped, UInt8
 
 from smidgen.core.conventions import ValueRange
 from smidgen.data.images import WHOLE_RANGE, Broken, pixels, repeated, scaled, stored_values
-from smidgen.data.labels import COLOR, check_size, listed, packed
-
-
-def color_key(red: int, green: int, blue: int) -> int:
-    """A color as `labels.packed` writes it: gray is its value, all else 0x1RRGGBB."""
-    return red if red == green == blue else COLOR | red << 16 | green << 8 | blue
+from smidgen.data.labels import check_size, looked_up, packed
 
 
 @dataclass(frozen=True)
@@ -58,22 +52,7 @@ class MappedLabelFile:
         """Class indices; raises `Broken`."""
         stored = packed(pixels(self.path) if self.colors else stored_values(self.path))
         check_size(stored, self.size)
-        return looked_up(stored, dict(self.table), self.known)
-
-
-def looked_up(stored: Shaped[np.ndarray, "h w"], table: Mapping[int, int], known: str) -> UInt8[np.ndarray, "h w"]:
-    """Class indices of stored values.
-
-    Raises:
-        Broken: Values that are not in the table; they are listed with their pixels.
-    """
-    values, places = np.unique(stored, return_inverse=True)
-    strange = np.array([int(value) not in table for value in values], np.bool_)
-    if strange.any():
-        wrong = stored[strange[places].reshape(stored.shape)]
-        raise Broken(f"{listed(wrong)}; {known}", "correct the file, or add what is missing there")
-    found = np.array([table[int(value)] for value in values], np.uint8)
-    return found[places].reshape(stored.shape)
+        return looked_up(stored, dict(self.table), f"; {self.known}")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from smidgen.core.errors import DataError, Problem
-from smidgen.data.assembling import Drawing, Parts, assemble
+from smidgen.data.assembling import OURS, Drawing, Parts, assemble
 from smidgen.data.contents import Contents
 from smidgen.data.folder import Found, report_doubled
 from smidgen.data.images import SUFFIXES, Broken, Header, header
@@ -20,7 +20,6 @@ from smidgen.data.naming import BACKGROUND
 from smidgen.products.sample import IGNORED, Classes
 
 JSON = "dataset.json"
-OURS = "smidgen"
 TRAIN, TEST = ("imagesTr", "labelsTr"), ("imagesTs", "labelsTs")
 SPLITS = "splits_final.json"
 IGNORE = "ignore"
@@ -210,10 +209,10 @@ def _check_channels(found: Found, folder: str, table: _Table, cases: Mapping[str
         DataError: Numbers at the end of names seem to be something else than channels.
     """
     declared, labels = len(table.channels), found.folder / TRAIN[1]
-    with_labels = {Path(path).stem for path in list_files(labels).files.values()} if labels.is_dir() else set()
     wrong = {case: channels for case, channels in cases.items() if sorted(channels) != list(range(_expected(channels, declared)))}
     if not wrong:
         return
+    with_labels = {Path(path).stem for path in list_files(labels).files.values()} if labels.is_dir() else set()
     if with_labels & set(files) or len(wrong) == len(cases):
         case, channels = next(iter(wrong.items()))
         names = told([Path(path).name for path in channels.values()])

@@ -81,7 +81,7 @@ class Covered:
 def ranged(
     samples: Mapping[str, Sample],
     headers: Mapping[str, Header],
-    given: tuple[float, float] | None,
+    given: tuple[float | int, float | int] | None,
     notes: list[str],
 ) -> tuple[dict[str, Sample], ValueRange]:
     """The samples with readers that know the range of the dataset's values and which pixels have no data.
@@ -96,7 +96,7 @@ def ranged(
     """
     wide = [id for id in samples if headers[id].wide]
     blank = [id for id in samples if _nodata(samples[id].read_image, headers[id]) is not None]
-    scale = _scale(samples, headers, wide, given, notes)
+    scale = _scale(samples, headers, wide, None if given is None else (float(given[0]), float(given[1])), notes)
     if blank:
         values = sorted({f"{_nodata(samples[id].read_image, headers[id]):g}" for id in blank})
         notes.append(f"images: {len(blank)} have pixels without data ({told(values)}): filled with the image's mean, unlabeled in masks")

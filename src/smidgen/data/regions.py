@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, UInt8, UInt16
 
-from smidgen.data.images import Broken
+from smidgen.data.broken import Broken
 from smidgen.data.labels import NO_INSTANCE_16
 from smidgen.data.polygons import fill
 from smidgen.data.rle import decode

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from smidgen.data.images import Broken
+from smidgen.data.broken import Broken
 
 OFFSET = 48
 DIGIT, SIGN, MORE = 0x1F, 0x10, 0x20

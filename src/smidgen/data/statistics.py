@@ -8,14 +8,13 @@ import numpy as np
 from jaxtyping import Float32
 
 from smidgen.core.errors import DataError
+from smidgen.data.scaling import PHOTO_CHANNELS
 from smidgen.data.splits import shuffled
 from smidgen.parts.imaging.channels import ChannelStatistics, statistics_of
 from smidgen.products.sample import Sample
 
 SEEN = 32
 """So many images are decoded."""
-AS_IN_PHOTOS = (1, 3)
-"""Gray and color images are normalized as the pretrained network's photos were."""
 
 
 def channel_statistics(train: Mapping[str, Sample], channels: int) -> ChannelStatistics | None:
@@ -25,8 +24,8 @@ def channel_statistics(train: Mapping[str, Sample], channels: int) -> ChannelSta
         train: Images that are learned from.
         channels: What all images get.
     """
-    if channels in AS_IN_PHOTOS:
-        return None
+    if channels in PHOTO_CHANNELS:
+        return None  # they are normalized as the pretrained network's photos were
     return statistics_of(_readable(train[id] for id in shuffled(train, "channels")[:SEEN]))
 
 

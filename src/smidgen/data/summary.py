@@ -14,6 +14,7 @@ from smidgen.core.errors import Problem
 from smidgen.data.checks import Progress, examine, glance, judge, remarks, where_of
 from smidgen.data.dataset import Dataset
 from smidgen.data.images import Broken
+from smidgen.data.labels import histogram
 from smidgen.data.splits import group_of, has_dense, shuffled
 from smidgen.data.tables import SPLITS
 from smidgen.products.sample import IGNORED, Sample
@@ -181,12 +182,9 @@ def _mask_values(dataset: Dataset) -> tuple[dict[str, dict[int, int]], dict[str,
     for id in shuffled(ids, "summary")[:MASKS_SEEN]:
         reader: Any = dataset.samples[id].read_label
         try:
-            label = reader.read()
+            found[id] = histogram(reader.read())
         except Broken as error:
             broken[id] = Problem(where_of(dataset, reader, f"mask of {id}"), error.what, error.remedy, (id,))
-            continue
-        counts = np.bincount(label.ravel(), minlength=IGNORED + 1)
-        found[id] = {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
     return found, broken
 
 

@@ -28,6 +28,8 @@ READING = (
     Image.DecompressionBombError,
 )
 """What decoders raise on broken files."""
+DECODING = (*READING, RuntimeError)
+"""What those of tifffile raise."""
 NO_FURTHER_IMAGE = 1 | 4
 """TIFF tag NewSubfileType (254): the same image with less resolution, or its mask."""
 ALPHA = frozenset({1, 2})
@@ -59,23 +61,31 @@ def page_of(path: str, every: bool, decode: bool, most: int) -> tuple[Any, Any]:
 
     try:
         with tifffile.TiffFile(path) as file:
-            every_page: Any = file.pages
-            pages: Any = [page for page in every_page if not int(page.tags.valueof(254, 0)) & NO_FURTHER_IMAGE]
+            pages = pages_of(file)
             page: Any = file.pages.first
             refuse_stack(len(pages), every or channels_said(str(page.description)) == len(pages))
             array: Any = _stacked(pages, decode, most) if len(pages) > 1 else _decoded(page, decode, most)
     except Broken:
         raise
-    except (*READING, RuntimeError) as error:
+    except DECODING as error:
         raise Broken(*(_deep_unread(path, error))) from error
     if array is None:
         raise Broken(f"{int(np.prod(page.shape))} values, more than {most}", "cut it into tiles")
     array = array[..., None] if array.ndim == 2 else np.moveaxis(array, 0, -1) if page.axes.startswith("S") else array
-    alpha = not every and len(page.extrasamples) == 1 and int(page.extrasamples[0]) in ALPHA
-    array = array[..., :-1] if alpha and array.shape[-1] in (2, 4) else array
+    array = array[..., :-1] if drops_alpha(page, array.shape[-1], every) else array
     if not decode:
         return array.shape, page
     return (array[..., 0] if array.shape[-1] == 1 else array), page
+
+
+def pages_of(file: Any) -> list[Any]:
+    """The pages of an open file that are images of their own."""
+    return [page for page in file.pages if not int(page.tags.valueof(254, 0)) & NO_FURTHER_IMAGE]
+
+
+def drops_alpha(page: Any, samples: int, every: bool) -> bool:
+    """Whether the last of so many channels of a page is alpha that does not count."""
+    return not every and samples in (2, 4) and len(page.extrasamples) == 1 and int(page.extrasamples[0]) in ALPHA
 
 
 def _decoded(page: Any, decode: bool, most: int) -> np.ndarray | None:

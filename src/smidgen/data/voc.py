@@ -13,11 +13,11 @@ from typing import Any
 from smidgen.core.errors import DataError, Problem
 from smidgen.data.assembling import Drawing, Parts, assemble
 from smidgen.data.contents import Contents
-from smidgen.data.folder import MASKS_SEEN, Found, report_doubled
+from smidgen.data.folder import MASKS_SEEN, Found, paired, report_doubled
 from smidgen.data.images import Broken, Header, header, stored_values
-from smidgen.data.labels import InstanceFile, LabelFile, histogram, packed
-from smidgen.data.layout import Layout, Listing, list_files, pair, told
-from smidgen.data.mapped import MappedLabelFile, color_key
+from smidgen.data.labels import InstanceFile, LabelFile, color_key, histogram, packed
+from smidgen.data.layout import Layout, Listing, list_files, told
+from smidgen.data.mapped import MappedLabelFile
 from smidgen.data.naming import BACKGROUND
 from smidgen.data.splits import shuffled
 from smidgen.data.tables import Names
@@ -86,7 +86,7 @@ def from_voc(folder: Path, drawing: Drawing) -> Contents:
     listing = list_files(found.folder / IMAGES)
     report_doubled(found, listing)
     names = Names(listing.ids, IMAGES)
-    masks, objects = (_paired(found, listing, name) for name in (MASKS, OBJECTS))
+    masks, objects = (paired(found, listing, name, found.folder / name) for name in (MASKS, OBJECTS))
     found.notes.append(f"read as PASCAL VOC: {len(listing.files)} images, {len(masks)} masks, {len(objects)} with objects")
     tags = _tags(found, names, listing)
     coding = _coding(found, masks, tags)
@@ -108,18 +108,6 @@ def _label(coding: _Coding, path: str, head: Header) -> Any:
     return MappedLabelFile(path, head.size, tuple(sorted(coding.table.items())), True, coding.known)
 
 
-def _paired(found: Found, listing: Listing, name: str) -> dict[str, str]:
-    if not (found.folder / name).is_dir():
-        return {}
-    labels = list_files(found.folder / name)
-    report_doubled(found, labels)
-    pairs = pair(listing.files, labels.files)
-    for id in pairs.orphans:
-        remedy = "add the image, or rename the file like its image"
-        found.problems.append(Problem(found.shown(labels.files[id]), "there is no image of this name", remedy, (id,)))
-    return pairs.files
-
-
 # ---------------------------------------------------------------- classes
 
 
@@ -130,7 +118,8 @@ def _coding(found: Found, masks: Mapping[str, str], tags: Tags) -> _Coding:
     used = sorted({name for names in tags.values() for name in names})
     if not masks:
         return _Coding(Classes((BACKGROUND, *(VOC_NAMES if used and set(used) <= set(VOC_NAMES) else used)), 0))
-    values, colored = _seen(masks)
+    seen = _seen(masks)
+    values, colored = set[int]().union(*(one for _, one in seen)), 2 * sum(mode == "RGB" for mode, _ in seen) > len(seen)
     codes = {color_key(*voc_color(i)): i for i in range(IGNORED)}
     highest = max((codes.get(value, 0) if colored else value for value in values), default=0)
     highest = min(highest, IGNORED - 1)
@@ -148,24 +137,15 @@ def _coding(found: Found, masks: Mapping[str, str], tags: Tags) -> _Coding:
     return _Coding(classes, table | {color_key(*voc_color(IGNORED)): IGNORED}, "the colors of VOC are known")
 
 
-def _seen(masks: Mapping[str, str]) -> tuple[set[int], bool]:
-    """Values (or colors, as `color_key` gives them) of some masks without 255, and whether most are color pictures."""
-    values: set[int] = set()
-    paths, colored = shuffled(masks.values(), "masks")[:MASKS_SEEN], 0
-    for path in paths:
+def _seen(masks: Mapping[str, str]) -> list[tuple[str, set[int]]]:
+    """Pixel format, and values (or colors, as `color_key` gives them) without 255, of some masks."""
+    seen = []
+    for path in shuffled(masks.values(), "masks")[:MASKS_SEEN]:
         try:
-            colored += header(path).mode == "RGB"
-            values |= set(histogram(packed(stored_values(path))))
+            seen.append((header(path).mode, set(histogram(packed(stored_values(path)))) - {IGNORED}))
         except Broken:
             continue  # verification names it
-    return values - {IGNORED}, 2 * colored > len(paths)
-
-
-def _mode(path: str) -> str:
-    try:
-        return header(path).mode
-    except Broken:
-        return ""  # verification names it
+    return seen
 
 
 def _of_labelmap(found: Found, entries: list[ColorName], masks: Mapping[str, str]) -> _Coding:
@@ -178,7 +158,7 @@ def _of_labelmap(found: Found, entries: list[ColorName], masks: Mapping[str, str
     colors = {color_key(*entry.color): value for value, entry in enumerate(order)}
     colors |= {color_key(*entry.color): IGNORED for entry in void}
     usual = {color_key(*voc_color(IGNORED)): IGNORED, IGNORED: IGNORED}
-    values, _ = _seen({id: path for id, path in masks.items() if _mode(path) != "P"})
+    values = set[int]().union(*(one for mode, one in _seen(masks) if mode != "P"))
     by_number = bool(values) and max(values) < len(entries) and not values <= colors.keys()
     if by_number:
         colors = {line: IGNORED if entry in void else order.index(entry) for line, entry in enumerate(entries)}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from smidgen.core.errors import DataError, Problem
-from smidgen.data.images import Broken
+from smidgen.data.broken import Broken, unread
 from smidgen.data.layout import told
 from smidgen.data.tables import Names
 
@@ -124,12 +124,12 @@ def read_objects(path: Path) -> tuple[str, ...]:
     return tuple(dict.fromkeys(" ".join((one.text or "").split()) for one in root.iterfind("object/name")))
 
 
-def read_boxes(folder: Path, ids: Mapping[str, str], shown: str, problems: list[Problem]) -> dict[str, tuple[str, ...]]:
+def read_boxes(folder: Path, ids: Iterable[str], shown: str, problems: list[Problem]) -> dict[str, tuple[str, ...]]:
     """Image id -> names of its objects, where it has an XML file; () = known to hold none.
 
     Args:
         folder: Annotations/.
-        ids: The images' ids (values are not looked at).
+        ids: The images' ids.
         shown: How messages call the folder.
         problems: Gets what is broken.
     """
@@ -143,7 +143,7 @@ def read_boxes(folder: Path, ids: Mapping[str, str], shown: str, problems: list[
         except Broken as broken:
             problems.append(Problem(f"{shown}/{id}.xml", broken.what, broken.remedy, (id,)))
         except OSError as error:
-            problems.append(Problem(f"{shown}/{id}.xml", f"can't be read ({error.strerror})", "copy it again", (id,)))
+            problems.append(Problem(f"{shown}/{id}.xml", *unread(error), (id,)))
     return tags
 
 

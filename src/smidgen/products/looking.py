@@ -7,11 +7,12 @@ is finished is handed on row by row, so that neither image nor result has to fit
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Float32
 
+from smidgen.core.conventions import ValueRange
 from smidgen.core.errors import ShapeError
 from smidgen.products.resizing import enlarged_probs, resized
 from smidgen.products.sample import Classes
@@ -51,29 +52,6 @@ class Looks(Protocol):
     def scored(self, probs: Float[np.ndarray, "k h w"], tags: Sequence[int] | None, keep_probs: bool) -> Scores:
         """Class and confidence of every pixel."""
         ...
-
-
-def zoom(longest: int, size: Sequence[int]) -> float:
-    """Factor in (0, 1] that brings the longest side to `longest` pixels at most; 0 = no limit."""
-    return min(1.0, longest / max(size)) if longest else 1.0
-
-
-def side(seen: Sequence[float], patch: int, window: int, max_pixels: int, scale: float) -> int:
-    """Side of the sliding window; 0 = the image is looked at whole.
-
-    Args:
-        seen: Size of the image as the network sees it.
-        patch: Side of the training views; 0 = unknown.
-        window: The side that is wished; 0 = as large as it takes.
-        max_pixels: Pixels that the network may see at once.
-        scale: Largest factor on the image.
-    """
-    largest = max(1, int(max_pixels**0.5 / max(1.0, scale)))
-    if window and max(seen) > window:
-        return min(window, largest)
-    if seen[0] * seen[1] * max(1.0, scale) ** 2 <= max_pixels:
-        return 0
-    return min(patch or largest, largest)
 
 
 def in_one_look(model: Looks, size: Sequence[int], scales: Sequence[float], window: int, max_pixels: int) -> bool:
@@ -149,8 +127,84 @@ def joined(parts: Sequence[Scores]) -> Scores:
     return Scores(np.concatenate([part.label for part in parts]), np.concatenate([part.confidence for part in parts]), probs)
 
 
+@runtime_checkable
+class Usage(Protocol):
+    """How a network was used in training, and so how it has to be used."""
+
+    @property
+    def channels(self) -> int:
+        """Channels of its images."""
+        ...
+
+    @property
+    def value_range(self) -> ValueRange:
+        """Stored values that become 0 and 1."""
+        ...
+
+    @property
+    def mask_values(self) -> tuple[int, ...]:
+        """What masks hold for each class; () = its label value."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Longest side that larger images are shrunk to; 0 = none are."""
+        ...
+
+    @property
+    def patch(self) -> int:
+        """Side of the training views; 0 = unknown."""
+        ...
+
+
 class Predicts:
-    """Whatever looks predicts so."""
+    """Whatever looks predicts so, as it was used in training.
+
+    Args:
+        usage: How that was.
+    """
+
+    task: Literal["semantic"] = "semantic"
+
+    def __init__(self, usage: Usage):
+        self._usage = usage
+
+    @property
+    def channels(self) -> int:
+        """Channels of its images."""
+        return self._usage.channels
+
+    @property
+    def value_range(self) -> ValueRange:
+        """Stored values that become 0 and 1."""
+        return self._usage.value_range
+
+    @property
+    def mask_values(self) -> tuple[int, ...]:
+        """What masks hold for each class; () = its label value."""
+        return self._usage.mask_values
+
+    def zoom(self, size: Sequence[int]) -> float:
+        """Factor in (0, 1] that an image of this size is shrunk by before the network sees it, as in training."""
+        return min(1.0, self._usage.size / max(size)) if self._usage.size else 1.0
+
+    def window(self, size: Sequence[int], window: int = 0, max_pixels: int = MAX_PIXELS, scale: float = 1.0) -> int:
+        """Side of the sliding window for an image of this size, in pixels as the network sees it; 0 = the image is looked at whole.
+
+        Args:
+            size: Spatial size of the image.
+            window: The side that is wished; 0 = as large as it takes.
+            max_pixels: Pixels that the network may see at once.
+            scale: Largest factor on the image.
+        """
+        zoom, larger = self.zoom(size), max(1.0, scale)
+        seen = [n * zoom for n in size]
+        largest = max(1, int(max_pixels**0.5 / larger))
+        if window and max(seen) > window:
+            return min(window, largest)
+        if seen[0] * seen[1] * larger**2 <= max_pixels:
+            return 0
+        return min(self._usage.patch or largest, largest)
 
     def predict(
         self: Looks,

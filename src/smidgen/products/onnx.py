@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -129,9 +129,8 @@ class OnnxSegmenter(looking.Predicts):
         description: Metadata of its file.
     """
 
-    task: Literal["semantic"] = "semantic"
-
     def __init__(self, session: Any, description: Description):
+        super().__init__(description)
         self.session, self.description = session, description
         self.classes = Classes(description.classes, description.background)
         self.key = description.key
@@ -156,31 +155,9 @@ class OnnxSegmenter(looking.Predicts):
             raise UsageError(f"{path}: expected a graph from '{INPUT}' to '{OUTPUT}', found {names}: export it again")
         return cls(session, description)
 
-    @property
-    def channels(self) -> int:
-        """Channels of its images."""
-        return self.description.channels
-
-    @property
-    def value_range(self) -> ValueRange:
-        """Stored values that become 0 and 1."""
-        return self.description.value_range
-
-    @property
-    def mask_values(self) -> tuple[int, ...]:
-        """What masks hold for each class; () = its position."""
-        return self.description.mask_values
-
-    def zoom(self, size: Sequence[int]) -> float:
-        """Factor in (0, 1] that an image of this size is shrunk by before the network sees it, as in training."""
-        return looking.zoom(self.description.size, size)
-
     def window(self, size: Sequence[int], window: int = 0, max_pixels: int = MAX_PIXELS, scale: float = 1.0) -> int:
-        """Side of the sliding window for an image of this size; 0 = the image is looked at whole. Arguments as in `looking.side`."""
-        if self.description.fixed:
-            return self.description.fixed
-        zoom = self.zoom(size)
-        return looking.side([n * zoom for n in size], self.description.patch, window, max_pixels, scale)
+        """As in `Predicts`; a graph of one size is always moved over the image."""
+        return self.description.fixed or super().window(size, window, max_pixels, scale)
 
     def run(self, images: Float32[np.ndarray, "b c h w"]) -> Float32[np.ndarray, "b k h w"]:
         """The graph itself."""

@@ -34,7 +34,6 @@ from smidgen.parts.networks.factories import HeadFactory
 from smidgen.parts.networks.network import Network
 from smidgen.parts.networks.upsample import to_size
 from smidgen.products import looking
-from smidgen.products.looking import MAX_PIXELS
 from smidgen.products.sample import Classes
 from smidgen.products.scores import Scores
 
@@ -91,11 +90,10 @@ class Segmenter(looking.Predicts):
         key: Hash of all that it depends on; a stage stamps it.
     """
 
-    task: Literal["semantic"] = "semantic"
-
     def __init__(
         self, network: Network, architecture: Architecture, recipe: str = "", scores: Mapping[str, Any] | None = None, key: str = ""
     ):
+        super().__init__(architecture)
         self.network, self.architecture = network.eval(), architecture
         self.recipe, self.scores, self.key = recipe, dict(scores or {}), key
 
@@ -103,21 +101,6 @@ class Segmenter(looking.Predicts):
     def classes(self) -> Classes:
         """What the channels of the probabilities mean."""
         return self.architecture.classes
-
-    @property
-    def channels(self) -> int:
-        """Channels of its images."""
-        return self.architecture.channels
-
-    @property
-    def value_range(self) -> ValueRange:
-        """Stored values that become 0 and 1."""
-        return self.architecture.value_range
-
-    @property
-    def mask_values(self) -> tuple[int, ...]:
-        """What masks hold for each class; () = its label value."""
-        return self.architecture.mask_values
 
     @property
     def device(self) -> torch.device:
@@ -128,10 +111,6 @@ class Segmenter(looking.Predicts):
         """Move the network; returns itself."""
         self.network.to(device)
         return self
-
-    def zoom(self, size: Sequence[int]) -> float:
-        """Factor in (0, 1] that an image of this size is shrunk by before the network sees it, as in training."""
-        return looking.zoom(self.architecture.size, size)
 
     def prepare(self, image: Float[np.ndarray, "c *space"]) -> Float32[Tensor, "channels h w"]:
         """The tensor that `probs` takes, on the network's device; a gray image is repeated for a network of color images.
@@ -179,18 +158,6 @@ class Segmenter(looking.Predicts):
     ) -> Float32[np.ndarray, "k h w"]:
         """`probs` of one image, from array to array."""
         return self.probs(self.prepare(image)[None], scales, flip, zoom)[0].cpu().numpy()
-
-    def window(self, size: Sequence[int], window: int = 0, max_pixels: int = MAX_PIXELS, scale: float = 1.0) -> int:
-        """Side of the sliding window for an image of this size, in pixels as the network sees it; 0 = the image is looked at whole.
-
-        Args:
-            size: Spatial size of the image.
-            window: The side that is wished; 0 = as large as it takes.
-            max_pixels: Pixels that the network may see at once.
-            scale: Largest factor on the image.
-        """
-        zoom = self.zoom(size)
-        return looking.side([n * zoom for n in size], self.architecture.patch, window, max_pixels, scale)
 
     def scored(
         self, probs: Float[Tensor, "k *space"] | Float[np.ndarray, "k *space"], tags: Sequence[int] | None = None, keep_probs: bool = False

@@ -54,6 +54,8 @@ class Choice(Frozen):
 
 
 PARTS: tuple[Literal["head", "loss"], ...] = ("head", "loss")
+FIXED: Mapping[str, type[Frozen]] = {"encoder": networks.Encoder, "machine": Machine}
+"""Settings that every recipe has."""
 COSTS = "seconds_per_image"
 """What a preset says of its own speed, for `inspect`."""
 SUPPLIED = ("encoder", *PARTS)
@@ -154,7 +156,7 @@ def resolve(recipe: str, preset_name: str, words: Mapping[str, Any]) -> Resolved
     values = overlay(checked_preset(preset_name), said)
     choice = validated(Choice, _slots(values), "recipe")
     classes = chosen(choice, recipe)
-    fixed = {"encoder", "machine", "seed", *Choice.model_fields}
+    fixed = {*FIXED, "seed", *Choice.model_fields}
     for name in said:
         if name not in fixed and name not in classes:
             raise SettingsError(_unused(name, choice, recipe, classes))
@@ -199,8 +201,7 @@ def _slots(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def all_settings() -> dict[str, type[Frozen]]:
     """Settings classes of everything that has some, by the word that a user types."""
-    found: dict[str, type[Frozen]] = {"encoder": networks.Encoder, "machine": Machine}
-    found |= {row.name: registry.settings_of(row) for row in registry.methods()}
+    found = dict(FIXED) | {row.name: registry.settings_of(row) for row in registry.methods()}
     for kind in PARTS:
         found |= {name: registry.part_settings(kind, name) for name in registry.parts(kind)}
     return found

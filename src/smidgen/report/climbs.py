@@ -123,8 +123,10 @@ class Climbs:
 
     def strained(self, most: int = 3) -> tuple[OneClimb, ...]:
         """The climbs nearest to failing, the worst first; one of an image."""
-        ranked = sorted(self.each, key=lambda one: (-one.strain, one.id, one.label))
-        return tuple({one.id: one for one in reversed(ranked)}[id] for id in list(dict.fromkeys(one.id for one in ranked))[:most])
+        worst: dict[str, OneClimb] = {}
+        for one in sorted(self.each, key=lambda one: (-one.strain, one.id, one.label)):
+            worst.setdefault(one.id, one)
+        return tuple(worst.values())[:most]
 
     def record(self) -> Mapping[str, Any]:
         """For a JSON file."""

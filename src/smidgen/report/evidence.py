@@ -84,7 +84,7 @@ def summed(results: Mapping[str, Deletion], data: Dataset) -> DeletionTest | Non
         results: By image id.
         data: Names of the classes, and groups of the images.
     """
-    every = {id: results[id] for id in results}
+    every = dict(results)
     tried = {id: one for id, one in every.items() if one.ids}
     if not tried:
         return None

@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from scipy import ndimage
 
-from smidgen.parts.metrics.confusion import IGNORED
+from smidgen.core.conventions import IGNORED
 from smidgen.products.heatmaps import Heatmaps
 from smidgen.products.pictures import of_image
 

@@ -165,7 +165,7 @@ def _figures(report: TrainingReport) -> list[tuple[str, str, str]]:
         if scored.background is not None:
             found.append((percent(scored.miou_foreground), "without background", scored.mean(background=False).over.split(" with")[0]))
         if row.borders is not None and row.borders.mean().classes:
-            found.append((percent(row.borders.mean().value), "boundary F", _within(row.borders)))
+            found.append((percent(row.borders.mean().value), "boundary F", f"outlines within {row.borders.pixels}"))
         found.append((percent(scored.commonest_class_miou()), "baseline", f"everything is {scored.commonest_class}"))
         found.append((percent(scored.pixel_accuracy), "pixel accuracy", f"{blocks.number(scored.pixels)} pixels"))
     if report.ranking is not None and not np.isnan(report.ranking.mean):
@@ -177,12 +177,6 @@ def _with_spread(row: ScoreRow, score: str) -> str:
     """How far a score would move with other images; "" where this can't be told."""
     found = row.spread.scores.get(score) if row.spread is not None else None
     return f"{found} (95 %, {found.units} {found.of})" if found else ""
-
-
-def _within(borders: Boundary) -> str:
-    """The tolerance of a boundary score, short."""
-    least, most = (f"{pixels:.1f}" for pixels in borders.reach or (0.0, 0.0))
-    return f"outlines within {least if least == most else f'{least} to {most}'} pixels"
 
 
 def _drawn(report: TrainingReport) -> set[int]:

@@ -9,8 +9,9 @@ from torch import Tensor
 from smidgen.core.run import Given, Run
 from smidgen.data.dataset import Dataset
 from smidgen.methods.check import settings
-from smidgen.methods.check.deletion import moved, shrunk
+from smidgen.methods.check.deletion import moved
 from smidgen.products.labels import LabelMap
+from smidgen.products.resizing import nearest
 from smidgen.report.evidence import summed
 
 
@@ -115,5 +116,5 @@ def test_a_moved_region_keeps_its_size():
 
 def test_shrinking_takes_the_middle_of_each_place():
     label = np.kron(np.array([[0, 1], [2, 3]], np.uint8), np.ones((4, 4), np.uint8))
-    assert shrunk(label, (2, 2)).tolist() == [[0, 1], [2, 3]]
-    assert (shrunk(label, (16, 8))[::2] == label).all()
+    assert nearest(label, (2, 2)).tolist() == [[0, 1], [2, 3]]
+    assert (nearest(label, (16, 8))[::2] == label).all()

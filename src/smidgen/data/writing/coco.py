@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, UInt8, UInt16
 
-from smidgen.data.coco_entries import OURS
+from smidgen.data.assembling import OURS
 from smidgen.data.dataset import Dataset
 from smidgen.data.labels import NO_INSTANCE_16
 from smidgen.data.rle import encode

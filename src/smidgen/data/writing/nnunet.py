@@ -10,9 +10,11 @@ import numpy as np
 from jaxtyping import Shaped
 
 from smidgen.core.errors import DataError, Problem
+from smidgen.data.assembling import OURS
 from smidgen.data.dataset import Dataset
 from smidgen.data.images import ImageFile, header
-from smidgen.data.nnunet import IGNORE, JSON, OURS, SPLITS, TEST, TRAIN
+from smidgen.data.mapped import ChannelFiles
+from smidgen.data.nnunet import IGNORE, JSON, SPLITS, TEST, TRAIN
 from smidgen.data.writing.pictures import bytes_of, counted, fits_png, save_indices, save_tiff, splits_written, stored
 from smidgen.products.sample import IGNORED, Sample
 
@@ -149,8 +151,10 @@ class NnunetWriter:
 
 
 def _is_plain(sample: Sample) -> bool:
-    """PNG holds the image without loss."""
-    if isinstance(sample.read_image, ImageFile):
-        head = header(sample.read_image.path)
+    """PNG holds the image without loss, or each of its channels."""
+    reader = sample.read_image
+    if isinstance(reader, ImageFile | ChannelFiles):
+        head = header(reader.path if isinstance(reader, ImageFile) else reader.paths[0])
         return not head.floating and (head.channels == 1 or (head.channels == 3 and "16" not in head.mode)) and head.mode not in ("I", "F")
-    return fits_png(stored(sample)) or (stored(sample).ndim == 3 and fits_png(stored(sample)[..., 0]))
+    array = stored(sample)
+    return fits_png(array) or (array.ndim == 3 and fits_png(array[..., 0]))

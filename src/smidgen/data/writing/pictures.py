@@ -14,7 +14,7 @@ from PIL import Image
 
 from smidgen.core.errors import DataError, Problem
 from smidgen.data.dataset import Dataset
-from smidgen.data.images import ImageArray, ImageFile, decoded
+from smidgen.data.images import ImageArray, ImageFile
 from smidgen.data.labels import NO_INSTANCE_16
 from smidgen.data.mapped import ChannelFiles
 from smidgen.products.sample import IGNORED, Sample
@@ -47,9 +47,7 @@ class Writer(Protocol):
 def stored(sample: Sample) -> Shaped[np.ndarray, "h w *c"]:
     """An image's pixels as they are stored, orientation applied, without palette, and without alpha unless it is data; raises `Broken`."""
     reader = sample.read_image
-    if isinstance(reader, ImageFile):
-        return decoded(reader.path, reader.every)[0]
-    if isinstance(reader, ChannelFiles):
+    if isinstance(reader, ImageFile | ChannelFiles):
         return reader.stored()[0]
     if isinstance(reader, ImageArray):
         return reader.array

@@ -15,7 +15,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32
 
 from smidgen.core.run import Results, Run
 from smidgen.data.dataset import Dataset
@@ -24,6 +24,7 @@ from smidgen.parts.imaging.hiding import hidden
 from smidgen.parts.imaging.views import resized, working_size
 from smidgen.products.deletion import Deletion
 from smidgen.products.labels import LabelMap
+from smidgen.products.resizing import nearest
 from smidgen.products.sample import Sample
 from smidgen.products.tag_classifier import TagClassifier
 
@@ -42,7 +43,7 @@ def tried(sample: Sample, labels: LabelMap, run: Run, settings: settings.Deletio
     """One image: each class of its tags that was found somewhere, but not everywhere."""
     size = working_size(sample.size, settings.size, classifier.stride)
     image = resized(classifier.prepare(sample.image()), size).numpy()
-    label, tags = shrunk(labels.label, size), sample.tags or ()
+    label, tags = nearest(labels.label, size), sample.tags or ()
     regions = {id: label == id for id in tags}
     ids = tuple(id for id, region in regions.items() if region.any() and not region.all())
     places = [[regions[id], *(moved(regions[id]) for _ in range(settings.draws))] for id in ids]
@@ -68,12 +69,6 @@ def moved(region: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
         region = np.flip(region, axis) if torch.randint(2, ()) else region
         region = np.roll(region, int(torch.randint(region.shape[axis], ())), axis)
     return region
-
-
-def shrunk(label: UInt8[np.ndarray, "h w"], size: tuple[int, int]) -> UInt8[np.ndarray, "y x"]:
-    """The label at another size, nearest."""
-    rows, columns = (((np.arange(new) + 0.5) * old / new).astype(int) for old, new in zip(label.shape, size, strict=True))
-    return label[rows[:, None], columns]
 
 
 def tag_probs(

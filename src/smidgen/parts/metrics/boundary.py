@@ -232,10 +232,13 @@ class Boundary:
     def tolerance(self) -> str:
         """The tolerance in words: "0.75 % of the diagonal, 3.2 to 4.7 pixels"."""
         share = f"{100 * TOLERANCE:g} % of the diagonal"
-        if self.reach is None:
-            return share
-        least, most = (f"{pixels:.1f}" for pixels in self.reach)
-        return f"{share}, {least if least == most else f'{least} to {most}'} pixels"
+        return share if self.reach is None else f"{share}, {self.pixels}"
+
+    @property
+    def pixels(self) -> str:
+        """The same in pixels alone: "3.2 to 4.7 pixels"; of no image 0."""
+        least, most = (f"{pixels:.1f}" for pixels in self.reach or (0.0, 0.0))
+        return f"{least if least == most else f'{least} to {most}'} pixels"
 
     @property
     def f(self) -> Float[np.ndarray, " k"]:

@@ -16,3 +16,8 @@ def group_norm(channels: int) -> nn.GroupNorm:
     """
     groups = math.gcd(GROUPS, channels)
     return nn.GroupNorm(groups if groups < channels else max(1, groups // 2), channels)
+
+
+def normalized(convolution: nn.Conv2d | nn.Conv3d) -> list[nn.Module]:
+    """The convolution, normalized by groups and cut off at zero."""
+    return [convolution, group_norm(convolution.out_channels), nn.ReLU(inplace=True)]

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from smidgen.core.errors import SettingsError
-from smidgen.parts.networks.group_norm import group_norm
+from smidgen.parts.networks.group_norm import normalized
 from smidgen.parts.networks.heads import settings as heads
 from smidgen.parts.networks.prediction import Prediction
 
@@ -95,8 +95,3 @@ def spread(channels: int, width: int, rate: int, separable: bool) -> list[nn.Mod
         return normalized(nn.Conv2d(channels, width, 3, padding=rate, dilation=rate, bias=False))
     each = nn.Conv2d(channels, channels, 3, padding=rate, dilation=rate, groups=channels, bias=False)
     return [*normalized(each), *normalized(nn.Conv2d(channels, width, 1, bias=False))]
-
-
-def normalized(convolution: nn.Conv2d) -> list[nn.Module]:
-    """The convolution, normalized by groups and cut off at zero."""
-    return [convolution, group_norm(convolution.out_channels), nn.ReLU(inplace=True)]

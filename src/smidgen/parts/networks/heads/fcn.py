@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smidgen.core.errors import SettingsError
-from smidgen.parts.networks.group_norm import group_norm
+from smidgen.parts.networks.group_norm import normalized
 from smidgen.parts.networks.heads import settings as heads
 from smidgen.parts.networks.prediction import Prediction
 
@@ -42,12 +42,8 @@ class Fcn(nn.Module):
         *skips, deepest = (channels[level] for level in self.levels)
         layers: list[nn.Module] = []
         for width in [deepest, *[settings.width] * settings.blocks][: settings.blocks]:
-            layers += [
-                nn.Conv2d(width, settings.width, 3, padding=1, bias=False),
-                group_norm(settings.width),
-                nn.ReLU(inplace=True),
-                nn.Dropout2d(settings.dropout),
-            ]
+            layers += normalized(nn.Conv2d(width, settings.width, 3, padding=1, bias=False))
+            layers.append(nn.Dropout2d(settings.dropout))
         self.deep = nn.Sequential(*layers, nn.Conv2d(settings.width if settings.blocks else deepest, classes, 1))
         self.skips = nn.ModuleList(nn.Conv2d(width, classes, 1) for width in skips)
         for skip in self.skips:  # the paper: skips start at zero, so training starts from the coarse scores

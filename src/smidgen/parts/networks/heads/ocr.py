@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
-from smidgen.parts.networks.group_norm import group_norm
+from smidgen.parts.networks.group_norm import normalized
 from smidgen.parts.networks.heads import settings as heads
 from smidgen.parts.networks.prediction import Aux, Prediction
 from smidgen.parts.networks.upsample import MODES
@@ -213,8 +213,7 @@ def class_means(label: Integer[Tensor, "b *space"], pixels: Float[Tensor, "b c *
 
 def convolved(channels: int, width: int, dims: int, kernel: int = 1) -> list[nn.Module]:
     """A convolution over space, normalized by groups and cut off at zero."""
-    convolution = CONVOLUTIONS[dims](channels, width, kernel, padding=kernel // 2, bias=False)
-    return [convolution, group_norm(width), nn.ReLU(inplace=True)]
+    return normalized(CONVOLUTIONS[dims](channels, width, kernel, padding=kernel // 2, bias=False))
 
 
 def transformed(channels: int, width: int) -> list[nn.Module]:
