@@ -11,7 +11,7 @@ from PIL import Image
 from smidgen.actions.predict import Predicted
 from smidgen.actions.results import TrainedRun
 from smidgen.actions.shown import write_sheet
-from smidgen.products.masks import write_mask
+from smidgen.products.masks import write_mask, write_strips
 
 IMAGE = np.full((3, 20, 30), 0.5, np.float32)
 
@@ -49,3 +49,16 @@ def test_predicted_masks_lie_over_their_images_the_least_certain_first(tmp_path)
     assert re.findall(r'alt="(\w+)\.jpg  (\d+) % sure"', page) == [("unsure", "60"), ("sure", "90")]
     assert "3 masks" in page
     assert "no masks" in Predicted(tmp_path, {}, {}, {})._repr_html_()
+
+
+def test_masks_in_the_numbers_of_the_data_have_the_colors_of_their_classes(tmp_path):
+    """16-bit masks among them."""
+    Image.fromarray(np.full((20, 30, 3), 128, np.uint8)).save(tmp_path / "a.png")
+    write_mask(tmp_path / "plain.png", np.ones((20, 30), np.uint8))
+    write_strips(tmp_path / "wide.png", (20, 30), [np.full((20, 30), 700, np.uint16)], wide=True)
+    image = str(tmp_path / "a.png")
+    pages = [
+        Predicted(tmp_path, {image: str(tmp_path / name)}, {image: 0.5}, {}, values)._repr_html_()
+        for name, values in (("plain.png", ()), ("wide.png", (0, 700)))
+    ]
+    assert pages[0] == pages[1]

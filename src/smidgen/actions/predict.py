@@ -42,12 +42,14 @@ class Predicted:
         masks: Image -> mask.
         confidence: Image -> mean probability of the predicted classes; the least certain images come first.
         left_out: Images that can't be read, with the reason.
+        mask_values: What the masks hold for each class; () = its label value.
     """
 
     folder: Path
     masks: dict[str, str]
     confidence: dict[str, float]
     left_out: dict[str, str]
+    mask_values: tuple[int, ...] = ()
 
     @property
     def least_certain(self) -> tuple[str, ...]:
@@ -64,7 +66,7 @@ class Predicted:
         """The least certain masks over their images, for notebooks."""
         from smidgen.actions.shown import of_masks
 
-        return of_masks(self.folder, self.masks, self.confidence)
+        return of_masks(self.folder, self.masks, self.confidence, self.mask_values)
 
 
 def predict(
@@ -114,7 +116,7 @@ def predict(
     how: dict[str, Any] = models.way(Path(run), segmenter)[1]
     how |= ({"scales": scales} if scales else {}) | ({"flip": True} if flip else {})
     job = _Job(segmenter, folder, how, overlay, probs, None if root is None else _nodata(root))
-    predicted = Predicted(folder, {}, {}, {})
+    predicted = Predicted(folder, {}, {}, {}, segmenter.mask_values)
     with screen.step("predict", len(files), 0, "images") as bar:
         for file in files:
             bar.advance()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,26 +73,29 @@ def _scored(facts: Mapping[str, Any], where: str) -> list[str]:
     return [f"{where}mIoU {figures.percent(facts['miou'])}{spread}, the mean over {facts['miou_is_mean_of']}", *figures.further(facts)]
 
 
-def of_masks(folder: Path, masks: Mapping[str, str], confidence: Mapping[str, float]) -> str:
+def of_masks(folder: Path, masks: Mapping[str, str], confidence: Mapping[str, float], values: Sequence[int] = ()) -> str:
     """Masks that were predicted: the least certain ones over their images.
 
     Args:
         folder: Where they are.
         masks: Image -> mask.
         confidence: Image -> mean probability of the predicted classes.
+        values: What the masks hold for each class; () = its label value.
     """
     unsure = sorted(masks, key=lambda image: (confidence.get(image, 0.0), image))[:SHOWN]
     lines = [f"{len(masks)} masks in {folder}; the least certain first:"] if masks else [f"no masks in {folder}"]
-    return pictures.gallery("predicted", _masks(unsure, masks, confidence), lines)
+    return pictures.gallery("predicted", _masks(unsure, masks, confidence, values), lines)
 
 
-def _masks(images: Iterable[str], masks: Mapping[str, str], confidence: Mapping[str, float]) -> Iterator[tuple[np.ndarray, str]]:
+def _masks(
+    images: Iterable[str], masks: Mapping[str, str], confidence: Mapping[str, float], values: Sequence[int]
+) -> Iterator[tuple[np.ndarray, str]]:
     for image in images:
         if not (Path(image).is_file() and Path(masks[image]).is_file()):
             continue  # moved since
         seen = _read(image)
         sure = f"  {100 * confidence[image]:.0f} % sure" if image in confidence else ""
-        yield pictures.laid_over(seen, read_mask(Path(masks[image]))), f"{Path(image).name}{sure}"
+        yield pictures.laid_over(seen, read_mask(Path(masks[image]), values)), f"{Path(image).name}{sure}"
 
 
 def _read(image: str) -> np.ndarray:
