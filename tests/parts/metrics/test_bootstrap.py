@@ -10,7 +10,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 from smidgen.parts.metrics import bootstrap
 from smidgen.parts.metrics.boundary import Boundary, count_borders
 from smidgen.parts.metrics.confusion import Confusion, count
-from smidgen.parts.metrics.ranking import rank, tag_table
 
 NAMES = ("background", "cat", "dog")
 
@@ -99,38 +98,6 @@ def test_borders_are_weighted_alike():
     assert found["mean_f_without_background"].low <= whole.mean(background=False).value <= found["mean_f_without_background"].high
     partly = bootstrap.of_counts(some_counts(5), borders, 0, bordered=np.array([True, True, False, True, True]))
     assert "mean_f" in partly
-
-
-def test_average_precision_of_a_draw_is_that_of_the_drawn_images():
-    generator = np.random.default_rng(6)
-    truth = tag_table([(1,), (), (1, 2), None, (2,)], (1, 2))
-    scores = generator.integers(0, 4, (5, 2)) / 4  # ties included
-    weights = every_draw(5)[::37]
-    for k in range(2):
-        known = truth[:, k] >= 0
-        found = bootstrap.average_precisions(weights[:, known], truth[known, k] == 1, scores[known, k])
-        for value, drawn in zip(found, weights.astype(int), strict=True):
-            again = rank(np.repeat(truth, drawn, axis=0), np.repeat(scores, drawn, axis=0), ("a", "b"))
-            assert value == pytest.approx(again.ap[k], nan_ok=True)
-
-
-def test_the_ranking_has_an_interval_around_it():
-    generator = np.random.default_rng(7)
-    present = generator.random((80, 3)) < 0.3
-    present[:, 2] = False
-    scores = present + generator.normal(0, 0.8, present.shape)
-    ranked = rank(present.astype(np.int8), scores, ("a", "b", "none"))
-    mean, each = bootstrap.of_ranking(present.astype(np.int8), scores)
-    assert mean.low < ranked.mean < mean.high
-    assert each[0].low < ranked.ap[0] < each[0].high
-    assert each[2] is None
-
-
-def test_shares_are_summed_before_they_are_divided():
-    part, whole = np.array([[1, 0], [9, 0], [5, 0]]), np.array([[10, 0], [10, 0], [10, 0]])
-    found, none = bootstrap.of_shares(part, whole)
-    assert found.low < 0.5 < found.high
-    assert none is None
 
 
 def test_a_thousand_draws_of_many_images_take_seconds():

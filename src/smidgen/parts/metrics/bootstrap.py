@@ -21,11 +21,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int8, Int64
+from jaxtyping import Bool, Float, Int64
 
 from smidgen.parts.metrics.boundary import f_score
 from smidgen.parts.metrics.confusion import marginals, mean_over_present, plain, ratio
-from smidgen.parts.metrics.ranking import UNKNOWN
 
 RESAMPLES = 1000
 """Draws. The ends of a 95 % interval then move by about a twentieth of its width from seed to seed."""
@@ -35,8 +34,6 @@ SEED = 20130911
 FEW = 5
 """A class that fewer images (or groups) hold than this is in some draws and not in others: neither its score nor a mean over classes has
 an interval that could be trusted."""
-TOGETHER = 2**24
-"""Weights times images that are handled at once, about 128 MB."""
 
 
 @dataclass(frozen=True)
@@ -227,60 +224,10 @@ def _holders(counts: Int64[np.ndarray, "n k k1"], groups: Sequence[str | None] |
     return np.array([len(np.unique(group[column])) for column in holds.T], np.int64)
 
 
-def of_shares(
-    part: Int64[np.ndarray, "n c"], whole: Int64[np.ndarray, "n c"], groups: Sequence[str | None] | None = None
-) -> list[Interval | None]:
-    """Intervals of shares whose parts and wholes are summed over images, a column each."""
-    weights = draws(len(part), groups)
-    shares = ratio(_sums(weights, part), _sums(weights, whole))
-    units, of = _units(len(part), groups)
-    return [interval(column, units, of) for column in shares.T]
-
-
 def of_means(values: Float[np.ndarray, " n"], groups: Sequence[str | None] | None = None) -> Interval | None:
     """Interval of the mean of one value per image."""
     weights = draws(len(values), groups)
     return interval(ratio(weights @ values, weights.sum(axis=1)), *_units(len(values), groups)) if len(values) else None
-
-
-def of_ranking(
-    truth: Int8[np.ndarray, "n k"], scores: Float[np.ndarray, "n2 k2"], groups: Sequence[str | None] | None = None
-) -> tuple[Interval | None, list[Interval | None]]:
-    """Intervals of the mean average precision and of every class's.
-
-    Args:
-        truth: 1 = present, 0 = not present, -1 = unknown.
-        scores: Higher means rather present.
-        groups: Group of each image.
-    """
-    weights = draws(len(truth), groups)
-    columns = []
-    for k in range(truth.shape[1]):
-        known = truth[:, k] != UNKNOWN
-        columns.append(average_precisions(weights[:, known], truth[known, k] == 1, scores[known, k]))
-    each = np.stack(columns, axis=1) if columns else np.zeros((len(weights), 0))
-    units, of = _units(len(truth), groups)
-    return interval(mean_over_present(each), units, of), [interval(column, units, of) for column in each.T]
-
-
-def average_precisions(
-    weights: Float[np.ndarray, "r n"], present: Bool[np.ndarray, " n"], scores: Float[np.ndarray, " n"]
-) -> Float[np.ndarray, " r"]:
-    """`ranking.average_precision` of every draw: equal scores are one step, images count as often as they were drawn."""
-    if not present.any():
-        return np.full(len(weights), np.nan)
-    order = np.argsort(-scores, kind="stable")
-    steps = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
-    rows = max(1, TOGETHER // len(scores))
-    return np.concatenate([_precisions(weights[i : i + rows, order], present[order], steps) for i in range(0, len(weights), rows)])
-
-
-def _precisions(
-    weights: Float[np.ndarray, "r n"], present: Bool[np.ndarray, " n"], steps: Int64[np.ndarray, " s"]
-) -> Float[np.ndarray, " r"]:
-    hits, seen = np.cumsum(weights * present, axis=1)[:, steps], np.cumsum(weights, axis=1)[:, steps]
-    gained = np.diff(hits, axis=1, prepend=0)
-    return ratio((gained * np.nan_to_num(ratio(hits, seen))).sum(axis=1), hits[:, -1])
 
 
 def _units(images: int, groups: Sequence[str | None] | None) -> tuple[int, str]:
