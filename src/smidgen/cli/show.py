@@ -32,7 +32,7 @@ def _trained(result: TrainedRun, console: Console) -> None:
         for line in figures.further(scores):
             console.print(f"          {line}", markup=False)
     if asked := figures.label_next(result.scores):
-        console.print("label     the model is least sure of these; masks for them teach most:", markup=False)
+        console.print("label     the model is least sure of these; start with them:", markup=False)
         console.print(f"          {', '.join(asked)}", markup=False, soft_wrap=True)
     console.print(f"report    {result.report}", markup=False, soft_wrap=True)
     if (result.folder / "model").is_dir():

@@ -118,7 +118,7 @@ class Climbs:
         shares = f"{percent(1 - self.rising)}{PERCENT} did not rise, {percent(self.flooded)}{PERCENT} ran over the whole map, "
         shares += f"{percent(self.saturated)}{PERCENT} against the limits of their range"
         return Note(
-            "warning", f"Many climbs failed ({shares}): fewer `steps`, a smaller `step_size` or more `restraint` keep them in hand."
+            "warning", f"Some climbs failed ({shares}): fewer `steps`, a smaller `step_size` or more `restraint` keep them in hand."
         )
 
     def strained(self, most: int = 3) -> tuple[OneClimb, ...]:
