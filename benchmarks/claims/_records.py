@@ -135,9 +135,8 @@ def record(claim: Claim, baseline: Row, method: Row, others: Sequence[Row] = ())
     write_atomically(path, lambda part: part.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8"))
     mean, half = interval([b["value"] - a["value"] for a, b in zip(baseline.cells, method.cells, strict=True)])
     resolved = "  (not resolved: the interval contains 0)" if abs(mean) <= half else ""  # of one pair there is no interval
-    print(
-        f"{claim.name}: {baseline.name} → {method.name}: {mean:+.2f} ± {half:.2f} (95 %, {len(method.cells)} pairs){resolved}", flush=True
-    )
+    spread = f" ± {half:.2f} (95 %, {len(method.cells)} pairs)" if len(method.cells) > 1 else " (one pair)"
+    print(f"{claim.name}: {baseline.name} → {method.name}: {mean:+.2f}{spread}{resolved}", flush=True)
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
