@@ -14,7 +14,7 @@ import venv
 from collections import deque
 from pathlib import Path
 
-EXTRAS = "demo,export,test,dev"
+EXTRAS = "demo,export,volumes,test,dev"
 LARGE_MB = 20
 """Downloads of this size and more are worth a line."""
 KEPT = 25

@@ -16,8 +16,9 @@ from torch import nn
 from smidgen.core.fit import Step
 from smidgen.core.run import Run
 from smidgen.data.dataset import Dataset
+from smidgen.data.pairs import labeled
 from smidgen.methods.segment import settings as segment
-from smidgen.methods.segment.supervised import Training, labeled
+from smidgen.methods.segment.supervised import Training
 from smidgen.parts.losses.sums import LossFactory
 from smidgen.parts.metrics.confusion import iou
 from smidgen.parts.networks.encoders import EncoderFactory

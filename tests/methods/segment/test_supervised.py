@@ -10,8 +10,9 @@ from smidgen.core.errors import NeedError, ShapeError
 from smidgen.core.fit import Step
 from smidgen.core.run import Given
 from smidgen.data.dataset import Dataset
+from smidgen.data.pairs import Pair, labeled
 from smidgen.methods.segment import settings
-from smidgen.methods.segment.supervised import Pair, Training, labeled, optimizer, prepare, rate, supervised
+from smidgen.methods.segment.supervised import Training, prepare, supervised
 from smidgen.parts.losses.settings import Ce
 from smidgen.parts.losses.sums import LossFactory
 from smidgen.parts.networks import settings as networks
@@ -19,6 +20,7 @@ from smidgen.parts.networks.encoders import Encoder, EncoderFactory
 from smidgen.parts.networks.factories import HeadFactory
 from smidgen.parts.networks.heads.settings import Fcn
 from smidgen.parts.networks.network import Network
+from smidgen.parts.networks.optimizing import optimizer, rate
 from smidgen.parts.networks.prediction import Aux, Prediction
 from smidgen.products.labels import LabelMap
 
@@ -241,12 +243,13 @@ def test_epochs_take_the_place_of_steps():
 def test_optimizers_hold_what_may_move():
     network = Network(Pyramid(3), Linear(16, 3, False))
     network.encoder.layers[0].requires_grad_(False)
-    paper = optimizer(network, settings.Supervised())
+    parts = ((network.encoder, 2.5e-4), (network.head, 2.5e-3))
+    paper = optimizer(parts, settings.Supervised())
     assert [group["lr"] for group in paper.param_groups] == [2.5e-4, 2.5e-3]
     assert [len(group["params"]) for group in paper.param_groups] == [2, 2]
     assert paper.param_groups[0]["momentum"] == 0.9 and paper.param_groups[0]["weight_decay"] == 5e-4
     network.encoder.requires_grad_(False)
-    assert len(optimizer(network, FAST).param_groups) == 1
+    assert len(optimizer(parts, FAST).param_groups) == 1
 
 
 def test_defaults_are_the_papers():

@@ -1,6 +1,6 @@
 """Supervised segmentation (DeepLab-v2's recipe: Chen et al., TPAMI 2018): a network learns the labels it is given, pixel by pixel.
 
-Reading order: supervised, Training.terms, rate. Where labels come from - people, scribbles, heatmaps - makes no difference:
+Reading order: supervised, Training.terms. Where labels come from - people, scribbles, heatmaps - makes no difference:
 pixels of value 255 are not learned from. Settings: settings.Supervised.
 Differs: random scales are drawn evenly and not in steps; the batch statistics of the encoder stay those of its pretraining.
 """
@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from jaxtyping import Float
 from torch import Tensor, nn
-from torch.optim import SGD, AdamW, Optimizer
 
-from smidgen.core.errors import NeedError, ShapeError
 from smidgen.core.fit import Step, Stream
 from smidgen.core.run import Run
 from smidgen.data.dataset import Dataset
+from smidgen.data.pairs import Pair, labeled
 from smidgen.data.transforms import Augmentation
 from smidgen.methods.segment import settings
 from smidgen.parts.imaging.channels import as_channels
@@ -30,8 +27,8 @@ from smidgen.parts.losses.sums import LossFactory, mean_over_labeled
 from smidgen.parts.networks.encoders import EncoderFactory
 from smidgen.parts.networks.factories import HeadFactory
 from smidgen.parts.networks.network import Network
+from smidgen.parts.networks.optimizing import optimizer, rate
 from smidgen.products.labels import LabelMap
-from smidgen.products.sample import IGNORED, Sample
 from smidgen.products.segmenter import Architecture, Segmenter
 from smidgen.products.warm import WarmStart, start_from
 
@@ -75,58 +72,6 @@ def supervised(
     return Segmenter(network, architecture)
 
 
-@dataclass(frozen=True)
-class Pair:
-    """An image with its label, read when asked for.
-
-    Args:
-        sample: The image, and the label where `labels` is None.
-        labels: Made labels by image id.
-    """
-
-    sample: Sample
-    labels: Mapping[str, LabelMap] | None = None
-
-    @property
-    def id(self) -> str:
-        """Names the image in messages."""
-        return self.sample.id
-
-    @property
-    def path(self) -> str:
-        """Names the image in messages."""
-        return self.sample.path
-
-    def read(self) -> tuple[Float[np.ndarray, "c h w"], LabelMap]:
-        """Image in [0, 1] and label, of one size.
-
-        Raises:
-            ShapeError: They differ in size.
-        """
-        image = self.sample.image()
-        if self.labels is None:
-            label = self.sample.label()
-            found = LabelMap(np.full(image.shape[1:], IGNORED, np.uint8) if label is None else label)
-        else:
-            found = self.labels[self.id]
-        if found.label.shape != image.shape[1:]:
-            sizes = f"the image has size {image.shape[1:]} and its label {found.label.shape}"
-            raise ShapeError(f"{self.path or self.id}: {sizes}: give both the same size")
-        return image, found
-
-
-def labeled(data: Dataset, labels: Mapping[str, LabelMap] | None) -> list[Pair]:
-    """The train images that have a label, by id.
-
-    Raises:
-        NeedError: There are none.
-    """
-    samples = data.labeled if labels is None else {id: sample for id, sample in data.train.items() if id in labels}
-    if not samples:
-        raise NeedError("segment: no image of train has a label: add masks or scribbles, or choose a recipe that makes labels from tags")
-    return [Pair(samples[id], labels) for id in sorted(samples)]
-
-
 def prepare(pair: Pair, augment: Augmentation, channels: int, use_confidence: bool) -> dict[str, Tensor]:
     """One random view of one image, with the label moved along.
 
@@ -160,7 +105,7 @@ class Training:
         augment = Augmentation(settings.crop, settings.size, settings.scale, settings.flip, settings.color)
         self.loss, self.settings = loss, settings
         self.networks = nn.ModuleDict({"segmenter": network})
-        self.optimizers = {"all": optimizer(network, settings)}
+        self.optimizers = {"all": optimizer(((network.encoder, settings.lr_encoder), (network.head, settings.lr_head)), settings)}
         ready = partial(prepare, augment=augment, channels=channels, use_confidence=settings.use_confidence)
         self.streams = {"labeled": Stream(pairs, settings.batch, ready)}
         self.steps = math.ceil(settings.epochs * len(pairs) / settings.batch) if settings.epochs else settings.steps
@@ -180,28 +125,3 @@ class Training:
         for aux in predicted.aux:
             terms[f"aux-{aux.name}"] = aux.weight * mean_over_labeled(ce(Ce(), aux.logits, label, confidence, at.progress), label)
         return terms
-
-
-def rate(progress: float, steps: int, warmup: int, power: float) -> float:
-    """Factor on the learning rates: a polynomial fall, and in the first steps an even rise.
-
-    Args:
-        progress: Share of the steps that are done, in [0, 1).
-        steps: All steps.
-        warmup: Steps of the rise.
-        power: Of the fall; 1 = a straight line.
-    """
-    risen = min(1.0, (progress * steps + 1) / warmup) if warmup else 1.0
-    return risen * (1 - progress) ** power
-
-
-def optimizer(network: Network, settings: settings.Supervised) -> Optimizer:
-    """Encoder and head with their own learning rates; what the encoder froze stays out."""
-    groups = [
-        {"params": [p for p in module.parameters() if p.requires_grad], "lr": lr}
-        for module, lr in ((network.encoder, settings.lr_encoder), (network.head, settings.lr_head))
-    ]
-    groups = [group for group in groups if group["params"]]
-    if settings.optimizer == "adamw":
-        return AdamW(groups, weight_decay=settings.weight_decay)
-    return SGD(groups, momentum=settings.momentum, weight_decay=settings.weight_decay)

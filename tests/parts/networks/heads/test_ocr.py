@@ -13,11 +13,12 @@ from torch import nn, tensor
 
 from smidgen.core.fit import Step
 from smidgen.methods.segment.settings import Supervised
-from smidgen.methods.segment.supervised import Training, rate
+from smidgen.methods.segment.supervised import Training
 from smidgen.parts.losses.sums import LossFactory
 from smidgen.parts.networks.heads import settings
 from smidgen.parts.networks.heads.ocr import ObjectContext, Ocr, class_means, gathered, mixed, related, soft_regions
 from smidgen.parts.networks.network import Network
+from smidgen.parts.networks.optimizing import rate
 from smidgen.parts.networks.prediction import Aux, Prediction
 
 SMALL = settings.Ocr(width=16, key_width=8, dropout=0.0)
