@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from smidgen.actions.again import again
+    from smidgen.actions.compare import compare
     from smidgen.actions.convert import convert
     from smidgen.actions.demo import demo
     from smidgen.actions.evaluate import evaluate
@@ -19,9 +20,23 @@ if TYPE_CHECKING:
     from smidgen.core.screen import Silent
     from smidgen.data.dataset import Dataset
 
-__all__ = ["ACTIONS", "Dataset", "Silent", "__version__", "again", "convert", "demo", "evaluate", "export", "inspect", "predict", "train"]
+__all__ = [
+    "ACTIONS",
+    "Dataset",
+    "Silent",
+    "__version__",
+    "again",
+    "compare",
+    "convert",
+    "demo",
+    "evaluate",
+    "export",
+    "inspect",
+    "predict",
+    "train",
+]
 
-ACTIONS = ("demo", "inspect", "train", "again", "predict", "evaluate", "convert", "export", "methods")
+ACTIONS = ("demo", "inspect", "train", "again", "predict", "evaluate", "compare", "convert", "export", "methods")
 """What a user can ask for: each is a function of the same name in `smidgen.actions`, a command, and - but for `methods`, whose name the
 package of the methods has - a function of this module."""
 

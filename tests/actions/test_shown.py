@@ -18,7 +18,7 @@ IMAGE = np.full((3, 20, 30), 0.5, np.float32)
 
 def test_a_run_shows_its_score_and_twelve_pictures_from_best_to_worst(tmp_path):
     ids = [f"p{n:02}" for n in range(20)]
-    samples = dict.fromkeys(ids, SimpleNamespace(image=lambda: IMAGE))
+    samples = dict.fromkeys(ids, SimpleNamespace(shown=lambda: (IMAGE, None)))
     predictions = dict.fromkeys(ids, SimpleNamespace(label=np.ones((20, 30), np.uint8)))
     write_sheet(tmp_path, samples, predictions, {id: 1 - n / 20 for n, id in enumerate(ids)}, 0)
     (tmp_path / "scores.json").write_text(

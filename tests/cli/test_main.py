@@ -71,7 +71,7 @@ def test_help_of_train_lists_what_can_be_said_and_what_is_usual(capsys):
     for words in (
         "--out PATH",
         "--use {tags,masks,sparse}",
-        "(masks, tags)",
+        "(masks, mixed, semi, tags",
         "(advcam, cam; default: advcam)",
         "--gap.flip, --gap.no-flip",
     ):

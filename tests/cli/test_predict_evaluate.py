@@ -150,7 +150,7 @@ def test_two_images_never_share_a_mask(trained, tmp_path, capsys):
     assert predict(trained, folder, "--out", out) == 2
     message = capsys.readouterr().err
     assert "a.png" in message and "a-png.bmp" in message
-    with pytest.raises(UsageError, match=r"both masks would be called a-png\.png"):
+    with pytest.raises(UsageError, match=r"both masks would be called a-png: rename one"):
         smidgen.predict(trained, [folder / "a.png", folder / "deep" / "a.png"], out=out)
     assert not out.exists()
 

@@ -76,9 +76,10 @@ def others(value: Any, hint: Any) -> Iterator[Any]:
     elif isinstance(value, str):
         yield f"{value}x"
     elif value == ():
-        yield (0.5, 2.0)
+        yield from ((0.5, 2.0), ("width=8", "widest=16"), (16, 24), (True, False))
     elif isinstance(value, tuple):
         yield from zip(*(tuple(others(one, None)) for one in value), strict=True)
+        yield value[:-1]
 
 
 def changed(group: Group) -> Frozen:
@@ -277,9 +278,9 @@ def test_a_head_answers_at_its_stride_with_finite_gradients(name):
     (found.logits.square().mean() + sum(aux.logits.square().mean() for aux in found.aux)).backward()
     gradients = [parameter.grad for parameter in head.parameters()]
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
-    assert levels[-1].grad is not None
-    assert levels[-1].grad.isfinite().all()
-    assert levels[-1].grad.any()
+    reached = [level.grad for level in levels if level.grad is not None]  # a head may read the finest level alone
+    assert all(gradient.isfinite().all() for gradient in reached)
+    assert any(gradient.any() for gradient in reached)
 
 
 @pytest.mark.parametrize("confident", [True, False], ids=["with confidence", "without"])

@@ -44,6 +44,7 @@ STAGES: Mapping[str, Mapping[str, Any]] = {
     "label": {"margin": 0.1},
     "check": {"images": 3, "draws": 2, "size": 0},
     "segment": {"steps": 5, "batch": 2, "crop": 32},
+    "semi": {"steps": 5, "batch": 2, "batch_unlabeled": 2, "crop": 32, "distill_steps": 3},
     "predict": {"keep_probs": True},
 }
 """Stage -> settings that make its methods quick; a method takes those that it has. None are needed where the defaults are quick."""

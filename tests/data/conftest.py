@@ -65,6 +65,41 @@ class Folder:
         return self.save(name, image)
 
 
+class Volumes(Folder):
+    """Writes a dataset of volumes below `path`; arrays are along x, y, z as NIfTI has them."""
+
+    def nifti(self, name: str, array: Any, affine: Any = None, **header: Any) -> Path:
+        """A NIfTI file; without an affine 2 x 2 x 3 mm, axes to the right, front and head."""
+        import nibabel
+
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = nibabel.Nifti1Image(np.asarray(array), np.diag([2.0, 2.0, 3.0, 1.0]) if affine is None else np.asarray(affine))
+        for field, value in header.items():
+            image.header[field] = value
+        nibabel.save(image, path)
+        return path
+
+    def case(self, name: str, shape: tuple[int, int, int] = (6, 5, 4), label: bool = True, **how: Any) -> np.ndarray:
+        """An image of random values, and its label: 1 where x < 2, else 0."""
+        image = np.random.default_rng(sum(map(ord, name))).integers(0, 200, shape).astype(np.int16)
+        self.nifti(f"volumes/{name}.nii.gz", image, **how)
+        if label:
+            values = np.zeros(shape, np.uint8)
+            values[:2] = 1
+            self.nifti(f"labels/{name}.nii.gz", values, **how)
+        return image
+
+
+@pytest.fixture
+def volumes(tmp_path: Path) -> Volumes:
+    """An empty dataset's folder for volumes, with two classes."""
+    (tmp_path / "hearts").mkdir()
+    found = Volumes(tmp_path / "hearts")
+    found.text("classes.txt", "background\natrium\n")
+    return found
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
     """An empty dataset's folder."""

@@ -262,6 +262,24 @@ def test_scribbles_are_read_only_on_request(folder):
         Dataset.open(folder.path, label_folder="scribles")
 
 
+def test_scribbles_are_learned_from_and_masks_scored_by(folder):
+    folder.images("a.png b.png c.png")
+    scribble, mask = np.full((6, 8), 255, np.uint8), np.zeros((6, 8), np.uint8)
+    scribble[0, :4], mask[2:4, 2:4] = [0, 0, 1, 1], 1
+    for name in "abc":
+        folder.mask(f"scribbles/{name}.png", scribble)
+    for name in "ab":
+        folder.mask(f"masks/{name}.png", mask)
+    folder.text("classes.txt", "background\ncell\n")
+    folder.text("split.csv", "filename,split\na.png,train\nb.png,val\nc.png,val\n")
+    data = Dataset.open(folder.path, label_folder="scribbles")
+    assert (data.samples["a"].label() == scribble).all() and data.samples["a"].sparse
+    assert (data.samples["b"].label() == mask).all() and not data.samples["b"].sparse
+    assert (data.samples["c"].label() == scribble).all()  # it has no mask
+    assert any("1 images of val and test are scored by the masks" in note for note in data.notes)
+    assert data.key != Dataset.open(folder.path).key
+
+
 def test_masks_win_over_labels_and_it_is_said(folder):
     folder.images("a.png")
     folder.mask("masks/a.png", [1])
@@ -279,9 +297,9 @@ def test_masks_without_image_are_named_and_can_be_left_out(folder):
     assert data.without(["b"]).problems == () and list(data.without(["b"]).samples) == ["a"]
 
 
-def test_volumes_are_refused_in_words(folder):
-    (folder.path / "volumes").mkdir()
-    with pytest.raises(DataError, match="volumes are not read by this version: save their slices"):
+def test_a_folder_of_volumes_without_volumes_is_refused_in_words(folder):
+    folder.image("volumes/a.png")
+    with pytest.raises(DataError, match=r"no volumes found \(there is a.png\): put .nii"):
         Dataset.open(folder.path)
 
 

@@ -124,14 +124,13 @@ def test_another_ending_than_told_is_read_and_said(nnunet):
     assert any("dataset.json says files end in .tif" in note and "end in .png" in note for note in data.notes)
 
 
-def test_volumes_are_named_with_both_endings(nnunet):
-    """a37: what was looked for and what is there, in words."""
-    nnunet.describe(ending=".nii.gz")
-    nnunet.folder.text("imagesTr/BLB_404_0000.nii", "")
+def test_volumes_of_other_formats_are_named(nnunet):
+    """a37: what is there, and what to do about it, in words."""
+    nnunet.describe(ending=".nrrd")
+    nnunet.folder.text("imagesTr/BLB_404_0000.nrrd", "")
     with pytest.raises(DataError) as caught:
         nnunet.open()
-    said = str(caught.value)
-    assert "BLB_404_0000.nii" in said and "end in .nii, dataset.json says .nii.gz" in said and "2D" in said
+    assert "BLB_404_0000.nrrd" in str(caught.value) and "save them as .nii.gz" in str(caught.value)
 
 
 def test_missing_channel_suffixes_are_noticed(nnunet):

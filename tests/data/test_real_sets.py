@@ -104,3 +104,31 @@ def test_reading_is_fast():
     for sample in opened("voc_animals").train.values():
         sample.image(), sample.label()
     assert time.process_time() - started < 9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "train", "val", "groups", "spacing", "trusted"),
+    [
+        ("acdc", 130, 30, 80, (10, 1.5625, 1.5625), False),
+        ("la2018_half", 45, 14, 40, (1.25, 1.25, 1.25), True),
+        ("lgg_flair3d", 12, 3, 15, (6.5, 0.94, 0.94), False),
+    ],
+)
+def test_sets_of_volumes(name, train, val, groups, spacing, trusted):
+    data = Dataset.open(Path(FOLDER) / name)
+    assert data.dims == 3 and data.problems == () and judge(data, examine(data)) == []
+    assert (len(data.train), len(data.val), len(data.labeled)) == (train, val, train)
+    assert len({one.group or one.id for one in data.samples.values()}) == groups
+    first = next(iter(data.samples.values()))
+    assert first.spacing_mm == pytest.approx(spacing, rel=1e-5) and all(one.spacing_trusted == trusted for one in data.samples.values())
+    image = first.image()
+    assert image.shape == (1, *first.size) and abs(float(image.mean())) < 1e-4 and abs(float(image.std()) - 1) < 1e-4
+    view = data.slices()
+    assert len(view.samples) == sum(one.size[0] for one in data.samples.values())
+
+
+@pytest.mark.slow
+def test_scribbles_on_volumes():
+    data = Dataset.open(Path(FOLDER) / "acdc", label_folder="scribbles")
+    assert data.problems == () and all(one.sparse for one in data.samples.values())

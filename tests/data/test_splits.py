@@ -98,3 +98,14 @@ def test_keeping_leaves_val_and_tags_alone():
     assert len(kept.labeled) == 3 and len(kept.unlabeled) == 5 and len(kept.tagged) == 8
     assert all(sample.read_label for sample in kept.val.values()) and len(data.labeled) == 8
     assert data.keeping(3, seed=1).key == kept.key != data.keeping(3, seed=2).key
+
+
+def test_whole_groups_are_kept_where_groups_are_counted():
+    items = samples(12, per_group=3)
+    kept = keep(items, "2groups", seed=5)
+    assert len(kept) == 6 and len({group_of(items[id]) for id in kept}) == 2
+    assert keep(items, "1groups", 5) < kept < keep(items, "4groups", 5) == set(items)
+    with pytest.raises(SettingsError, match="only 4 groups of train images have masks"):
+        keep(items, "5groups", 5)
+    with pytest.raises(SettingsError, match="expected a number of images like 10, a share like 5%, groups like 3groups"):
+        keep(items, "twogroups", 5)

@@ -79,3 +79,28 @@ def test_many_files_are_told_about_quickly(folder):
 def test_an_empty_view_has_a_summary(mixed):
     summary = summarize(Dataset.open(mixed.path).only("test"))
     assert summary.images == 0 and summary.splits == {} and summary.labeled_share is None
+
+
+def test_what_is_told_of_volumes(volumes):
+    for name, deep in (("a", 2.0), ("b", 4.0)):
+        volumes.case(name, affine=np.diag([1.0, 1.0, deep, 1.0]))
+    volumes.case("c", label=False, affine=np.diag([-1.0, 1.0, 4.0, 1.0]))
+    summary = summarize(Dataset.open(volumes.path, val=0))
+    told = summary.volumes
+    assert summary.dims == 3 and summary.smallest == (4, 5, 6) and told.formats == {"NIfTI": 3}
+    assert told.spacings == {"4 x 1 x 1 mm": 2, "2 x 1 x 1 mm": 1} and told.spacing_trusted == 3
+    assert told.orientations == {"RAS": 2, "LAS": 1} and told.intensities.seen == 3
+    assert 0 <= told.intensities.low < told.intensities.means[1] < told.intensities.high < 200
+    background, atrium = told.coverage
+    assert (atrium.cases, atrium.least, atrium.most) == (2, approx(2 / 6), approx(2 / 6)) and background.median == approx(4 / 6)
+    assert told.cases == {"a": {"background": 80, "atrium": 40}, "b": {"background": 80, "atrium": 40}}
+    said = " ".join(summary.remarks)
+    assert "spacing: mixed (z 2 to 4 mm)" in said and "frames: mixed (RAS (2 volumes), LAS (1 volumes))" in said and "4.0 times" in said
+    assert json.loads(json.dumps(dataclasses.asdict(summary)))["volumes"]["coverage"][1]["cases"] == 2
+    assert dict(told.lines)["spacing"].endswith("; trusted")
+
+
+def test_volumes_that_can_not_be_decoded_are_told(volumes):
+    volumes.nifti("volumes/a.nii.gz", np.full((3, 4, 5), np.nan, np.float32))
+    summary = summarize(Dataset.open(volumes.path))
+    assert len(summary.problems) == 1 and "NaN" in summary.problems[0].what and summary.volumes.intensities is None

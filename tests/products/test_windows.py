@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from smidgen.core.errors import SettingsError, ShapeError
-from smidgen.products.windows import gaussian, sliding, whole
+from smidgen.products.windows import _starts, gaussian, sliding, whole
 
 SHAPES = [
     ((40, 33), 16),
@@ -36,11 +36,10 @@ def slowly(predict, image, window, overlap):
     grown = np.pad(image, [(0, 0), *((0, max(0, s - n)) for n, s in zip(space, sides, strict=True))], mode="symmetric")
     axes = []
     for n, s in zip(grown.shape[1:], sides, strict=True):
-        starts, at = [], 0
-        while at + s < n:
-            starts.append(at)
-            at += max(1, int(s * (1 - overlap)))
-        axes.append([*starts, n - s])
+        gaps, step = 0, max(1, int(s * (1 - overlap)))
+        while gaps * s < n - s or (gaps + 0.25) * step < n - s:
+            gaps += 1
+        axes.append(sorted({round(i * (n - s) / max(1, gaps)) for i in range(gaps + 1)}))
     total, weights = 0.0, np.zeros(grown.shape[1:])
     for index in np.ndindex(*map(len, axes)):
         place = tuple(slice(axis[i], axis[i] + s) for axis, i, s in zip(axes, index, sides, strict=True))
@@ -130,3 +129,36 @@ def test_what_makes_no_sense_is_refused():
         whole(lambda window: window[:, :2], image, 4)
     with pytest.raises(ShapeError, match="holds nothing"):
         whole(softmax, image[:, :0], 4)
+
+
+def test_windows_are_spread_evenly_and_one_is_saved_where_little_is_lost():
+    seen = []
+    whole(lambda w: seen.append(w.shape) or softmax(w), np.zeros((1, 88, 208, 176), np.float32), (80, 112, 112))
+    assert len(seen) == 2 * 3 * 2  # the axis of 176 takes 2 windows whose overlap is .43, and not 3 of which two are nearly the same
+    for n, side, overlap in [(176, 112, 0.5), (100, 10, 0.0), (23, 10, 0.0), (1000, 37, 0.3), (25, 10, 0.9)]:
+        starts = _starts(n, side, overlap)
+        assert starts[0] == 0 and starts[-1] == n - side
+        assert max(np.diff(starts)) <= min(side, 1.25 * side * (1 - overlap) + 1)
+
+
+@pytest.mark.parametrize("together", [1, 3, 100])
+def test_stacks_of_windows_give_the_same_as_single_ones(together):
+    image = np.random.default_rng(2).random((1, 9, 20, 30), dtype=np.float32)
+    sizes = []
+
+    def stacked(windows):
+        sizes.append(len(windows))
+        return np.stack([positional(window) for window in windows])
+
+    np.testing.assert_array_equal(whole(stacked, image, (4, 8, 8), together=together), whole(positional, image, (4, 8, 8)))
+    assert max(sizes) <= together and (together == 1 or max(sizes) > 1)
+
+
+@pytest.mark.parametrize("shape", [(9, 20, 30), (20, 30), (3, 5, 9)])
+def test_a_band_of_rows_is_the_same_as_these_rows_of_the_whole(shape):
+    image = np.random.default_rng(3).random((1, *shape), dtype=np.float32)
+    window = (4, 8, 8)[-len(shape) :]
+    everything = whole(positional, image, window)
+    for low, high in [(0, 3), (2, 5), (shape[1] // 2, shape[1])]:
+        band = np.concatenate(list(sliding(positional, image, window, rows=slice(low, high))), axis=1)
+        np.testing.assert_array_equal(band, everything[:, :, low:high])

@@ -9,7 +9,7 @@ from smidgen.core import registry
 from smidgen.core.errors import NeedError, SettingsError
 from smidgen.core.plan import Plan
 from smidgen.core.settings import presets
-from smidgen.recipes.choice import Choice, places, recipes, resolve
+from smidgen.recipes.choice import Choice, meant, of_kind, places, recipes, resolve
 from smidgen.recipes.masks import masks
 from smidgen.recipes.tags import tags
 
@@ -21,7 +21,8 @@ def test_recipes_are_the_folder():
 
 def test_a_recipe_has_the_places_it_speaks_of():
     assert places("masks") == ("segment", "predict", "head", "loss")
-    assert set(places("tags")) == set(Choice.model_fields)
+    assert set(places("tags")) == set(Choice.model_fields) - {"semi"}
+    assert places("semi") == ("semi", "predict", "head", "loss")
 
 
 def test_an_unknown_recipe_names_the_nearest():
@@ -109,3 +110,32 @@ def test_a_refiner_may_ask_for_the_recipes_own_training():
 def test_a_plan_says_what_is_missing_before_anything_trains():
     with pytest.raises(NeedError, match=r"localize cam needs classifier.*this recipe has"):
         Plan().stage("localize", "cam", _Data())
+
+
+def test_a_preset_says_something_else_for_slices_and_volumes(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("head: fpn\nsupervised: {crop: 64, batch: 3}\nslices: {head: fcn, supervised: {crop: 48}}\n", encoding="utf-8")
+    pictures, slices, volumes = (resolve("masks", str(path), {}, kind) for kind in ("pictures", "slices", "volumes"))
+    assert [one.choice.head for one in (pictures, slices, volumes)] == ["fpn", "fcn", "fpn"]
+    assert [one.methods["supervised"].crop for one in (pictures, slices, volumes)] == [64, 48, 64]
+    assert slices.methods["supervised"].batch == 3
+    assert resolve("masks", str(path), {"supervised": {"crop": 32}}, "slices").methods["supervised"].crop == 32
+    assert of_kind({"a": 1, "slices": {"a": 2}, "volumes": None}, "volumes") == {"a": 1}
+    path.write_text("slices: {supervised: {cropp: 48}}\n", encoding="utf-8")
+    with pytest.raises(SettingsError, match="cropp"):
+        resolve("masks", str(path), {})
+
+
+def test_a_method_that_makes_a_recipe_is_one():
+    assert meant("masks", {"head": "fcn"}) == ("masks", {"head": "fcn"})
+    assert meant("nothing", {}) == ("nothing", {})
+    for row in registry.methods():
+        if row.stage == "semi":
+            assert meant(row.name, {"head": None}) == ("semi", {"semi": row.name})
+
+
+def test_a_recipe_has_what_is_usual_in_it_unless_somebody_says_otherwise():
+    assert resolve("mixed", "small", {}).choice.semi == "weak_plus_masks"
+    assert resolve("mixed", "small", {"semi": "weak_to_strong"}).choice.semi == "weak_to_strong"
+    assert resolve("semi", "small", {}).choice.semi == "weak_to_strong"
+    assert resolve("semi", "small", {}, "volumes").choice.semi == "dtc"

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 from typing import Literal
 
-from smidgen.core.errors import DataError
+from smidgen.core.errors import DataError, SettingsError
 from smidgen.data.dataset import Dataset
+from smidgen.data.splits import group_of
+from smidgen.recipes.choice import Kind
 
 Use = Literal["tags", "masks", "sparse"]
+Dims = Literal[2, 3]
+ENOUGH_CASES = 8
+"""With more labeled volumes, or patients, than this, learning from unlabeled ones gained nothing that could be measured on heart scans
+(docs/guides/few_masks.md)."""
+ANISOTROPIC = 4.0
+"""Volumes whose slices lie so many times as far apart as their pixels are seen slice by slice."""
 ALMOST_ALL = 0.9
 """Share of train that must have masks for the recipe `masks` to be the plain choice (ARCHITECTURE, section 3)."""
 
@@ -26,6 +35,31 @@ class Chosen:
     recipe: str
     why: str
     notes: tuple[str, ...] = ()
+
+
+def view(data: Dataset, dims: Dims | None = None) -> tuple[Dataset, Kind]:
+    """What a network sees of a dataset: pictures as they are, volumes whole or slice by slice.
+
+    Args:
+        data: Of pictures or volumes.
+        dims: 2 or 3; None: volumes are whole unless their slices lie far apart (`ANISOTROPIC`).
+
+    Raises:
+        SettingsError: Pictures have no third dimension.
+    """
+    if data.dims == 2:
+        if dims == 3:
+            raise SettingsError(f"--dims 3: {data.name} holds pictures: leave it out")
+        return data, "pictures"
+    if (dims or usual_dims(data)) == 3:
+        return data, "volumes"
+    return data.slices(), "slices"
+
+
+def usual_dims(data: Dataset) -> Dims:
+    """Whether volumes are seen whole (3) or slice by slice (2): as most of those in train whose spacing is known are."""
+    ratios = [one.spacing_mm[0] / max(one.spacing_mm[1:]) for one in data.train.values() if one.spacing_mm is not None]
+    return 2 if ratios and statistics.median(ratios) >= ANISOTROPIC else 3
 
 
 def choose(data: Dataset, use: Use | None = None) -> Chosen:
@@ -48,13 +82,30 @@ def choose(data: Dataset, use: Use | None = None) -> Chosen:
     if labeled >= ALMOST_ALL * train:
         kind = "sparse masks" if all(sample.sparse for sample in data.labeled.values()) else "masks"
         return Chosen("masks", f"{labeled} of {train} training images have {kind}")
-    if labeled == 0 or tagged >= ALMOST_ALL * train > 10 * labeled:
-        others = f"only {labeled} have masks" if labeled else "masks are not used" if use == "tags" else "none has a mask"
-        why = f"{tagged} of {train} training images have tags, {others}"
-        return Chosen("tags", why, tag_notes(data))
-    left = train - labeled
-    note = f"{left} training images without a mask are not used: no recipe that learns from them is here yet"
-    return Chosen("masks", f"{labeled} of {train} training images have masks", (note,))
+    if tagged >= ALMOST_ALL * train:
+        if labeled:
+            return Chosen("mixed", f"{tagged} of {train} training images have tags, {labeled} have masks", tag_notes(data))
+        others = "masks are not used" if use == "tags" else "none has a mask"
+        return Chosen("tags", f"{tagged} of {train} training images have tags, {others}", tag_notes(data))
+    if labeled == 0:
+        return Chosen("tags", f"{tagged} of {train} training images have tags, none has a mask", tag_notes(data))
+    return _with_unlabeled(data, labeled, train)
+
+
+def _with_unlabeled(data: Dataset, labeled: int, train: int) -> Chosen:
+    """Whether to learn from images without masks, too."""
+    what = "volumes" if data.dims == 3 else "images"
+    why = f"{labeled} of {train} training {what} have masks"
+    if train - labeled < labeled:
+        note = f"the {train - labeled} training {what} without a mask are not used: fewer than those with one, they would teach little"
+        return Chosen("masks", why, (f"{note}; --recipe semi uses them",))
+    cases = len({group_of(sample) for sample in data.labeled.values()})
+    if what == "volumes" and cases > ENOUGH_CASES:
+        note = (
+            f"the {train - labeled} training volumes without a mask are not used: with {cases} labeled cases they bought nothing measurable"
+        )
+        return Chosen("masks", why, (f"{note} on data like these; --recipe semi uses them",))
+    return Chosen("semi", f"{why}; the others teach without")
 
 
 def tag_notes(data: Dataset) -> tuple[str, ...]:

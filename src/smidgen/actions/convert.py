@@ -28,6 +28,8 @@ from smidgen.products.sample import Sample
 
 Form = Literal["folder", "voc", "coco", "nnunet"]
 WRITERS = {"folder": FolderWriter, "voc": VocWriter, "coco": CocoWriter, "nnunet": NnunetWriter}
+VOLUMES = ("folder", "nnunet")
+"""Forms that have a place for volumes."""
 STOPPED = "stopped; nothing was left behind, and the same command starts again"
 """What is said after Ctrl-C."""
 COMPARED = 24
@@ -66,10 +68,11 @@ def convert(
     skip_broken: bool = False,
     screen: Screen | None = None,
 ) -> Converted:
-    """Write a dataset in another form: folder (smidgen's own), voc (PASCAL VOC 2012), coco (COCO JSON), nnunet (nnU-Net, 2D).
+    """Write a dataset in another form: folder (smidgen's own), voc (PASCAL VOC 2012), coco (COCO JSON), nnunet (nnU-Net).
 
-    Masks keep every pixel; images are copied byte for byte where the form allows it, else saved without loss. What the form has no place
-    for is said. Nothing is finished until everything is: interrupted, DST is not there, and the same command starts again.
+    Volumes go to folder and nnunet, with the affine they have. Masks keep every pixel; images are copied byte for byte where the form
+    allows it, else saved without loss. What the form has no place for is said. Nothing is finished until everything is: interrupted, DST
+    is not there, and the same command starts again.
 
     Args:
         src: Dataset in any of these forms: a folder, or a COCO file; in Python also a Dataset.
@@ -85,7 +88,7 @@ def convert(
         What was written, and what was lost.
 
     Raises:
-        UsageError: DST has something in it, or lies in SRC.
+        UsageError: DST has something in it, or lies in SRC; or there are volumes, for which the form has no place.
         LockedError: Another command writes it.
         WriteError: The disk is full, or DST may not be written to; nothing is left behind.
         DataError: All that is wrong with the data, each with file and remedy.
@@ -94,6 +97,9 @@ def convert(
     folder = Path(dst).absolute()
     _check_target(folder, src)
     data = open_data(src, label_folder, unannotated=unannotated)
+    if data.dims == 3 and to not in VOLUMES:
+        remedy = f"write them --to {' or '.join(VOLUMES)}; in Python, Dataset.slices() is the 2D view"
+        raise UsageError(f"to = {to}: holds 2D images, and {data.name} has volumes: {remedy}")
     for note in data.notes:
         screen.say(f"note      {note}")
     problems = glance(data)

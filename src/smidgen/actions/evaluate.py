@@ -13,19 +13,28 @@ from typing import Any, Literal
 import numpy as np
 
 from smidgen.actions import models
+from smidgen.actions.cases import volume_pictures
 from smidgen.actions.opening import open_data
 from smidgen.actions.scoring import Scored, facts, row, score
 from smidgen.core.codec import write_atomically
+from smidgen.core.conventions import IGNORED
 from smidgen.core.errors import DataError, UsageError
 from smidgen.core.machine import versions
 from smidgen.core.screen import Screen, watching
+from smidgen.data.broken import Broken
 from smidgen.data.dataset import Dataset
+from smidgen.data.labels import looked_up
+from smidgen.data.layout import without_suffix
 from smidgen.data.ranges import read_by
+from smidgen.data.volume_files import suffix_of
+from smidgen.data.volume_readers import label_values
 from smidgen.products.labels import LabelMap
 from smidgen.products.masks import read_mask
 from smidgen.report.content import Picture, arrange
 from smidgen.report.training import TrainingReport, write_report
 
+MASK_SUFFIXES = (".nii.gz", ".nii", ".tif", ".tiff", ".ome.tif", ".ome.zarr", ".zarr")
+"""Files, and folders, that masks of volumes are."""
 STOPPED = "stopped; nothing was written"
 """What is said after Ctrl-C."""
 Split = Literal["train", "val", "test", "all"]
@@ -69,10 +78,11 @@ def evaluate(
 ) -> Evaluated:
     """Score a run's model, or a folder of masks, against the masks of a dataset.
 
-    One confusion matrix over all images; pixels with 255 are removed; classes that neither side has are excluded and named.
+    One confusion matrix over all images; pixels with 255 are removed; classes that neither side has are excluded and named. Of volumes also
+    Dice, Jaccard, HD95 and ASSD of each structure in each case, of the masks as they are and of their largest pieces.
 
     Args:
-        run_or_masks: Run folder, a file that `smidgen export` wrote, or a folder of index masks named as the images.
+        run_or_masks: Run folder, a file that `smidgen export` wrote, or a folder of index masks named as the images or volumes.
         data: Folder with images and masks; in Python also a Dataset.
         split: Which images; where the split was drawn, the one that the run was trained with.
         label_folder: Folder of labels to score against instead of masks/.
@@ -108,15 +118,19 @@ def evaluate(
 
 def _report(data: Dataset, scored: Scored, predictions: Mapping[str, Any], name: str, path: Path) -> None:
     """The same figures as a page that opens with pictures."""
+    rows = (row(name, scored),)
+    about = {"kind": "evaluation", "environment": versions(), "made": time.strftime("%Y-%m-%d %H:%M")}
+    if data.dims == 3:
+        cases = tuple(volume_pictures(data, predictions, scored, {}))
+        write_report(TrainingReport(data.name, data.classes, volumes=cases, scores=rows, **about), path)
+        return
 
     def picture(id: str, group: str) -> Picture:
         sample = data.samples[id]
         prediction, tags = predictions[id].label, tuple(data.classes.names[i] for i in sample.tags or ())
-        return Picture(id, sample.image(), prediction=prediction, truth=sample.label(), tags=tags, score=scored.images[id], group=group)
+        return Picture(id, sample.shown()[0], prediction=prediction, truth=sample.label(), tags=tags, score=scored.images[id], group=group)
 
     pictures = tuple(picture(id, group) for group, ids in arrange(scored.images).items() for id in ids)
-    rows = (row(name, scored),)
-    about = {"kind": "evaluation", "environment": versions(), "made": time.strftime("%Y-%m-%d %H:%M")}
     write_report(TrainingReport(data.name, data.classes, pictures=pictures, scores=rows, **about), path)
 
 
@@ -178,8 +192,29 @@ def _masks(folder: Path, data: Dataset) -> _Lazy:
     """A folder of index masks."""
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder: name a run folder or a folder of masks")
+    if data.dims == 3:
+        return _volume_masks(folder, data)
     paths = {id: path for id in data.samples if (path := folder / f"{id}.png").is_file()}
     return _Lazy(paths, lambda id: read_mask(paths[id], data.mask_values))
+
+
+def _volume_masks(folder: Path, data: Dataset) -> _Lazy:
+    """A folder of index masks of volumes, named and lying as these do."""
+    known = {without_suffix(path.name): path for path in sorted(folder.iterdir()) if suffix_of(path.name).lower() in MASK_SUFFIXES}
+    nested = {id: folder / f"{id}{suffix}" for id in data.samples if "/" in id for suffix in MASK_SUFFIXES}
+    paths = {id: known[id] for id in data.samples if id in known} | {id: path for id, path in nested.items() if path.exists()}
+
+    values = data.mask_values or range(len(data.classes))
+    table = {IGNORED: IGNORED} | {value: label for label, value in enumerate(values)}
+
+    def read(id: str) -> np.ndarray:
+        try:
+            found = label_values(str(paths[id]), getattr(data.samples[id].read_image, "frame", None))
+            return looked_up(found.reshape(len(found), -1), table, f"; expected {', '.join(map(str, sorted(table)))}").reshape(found.shape)
+        except Broken as broken:
+            raise broken.error(str(paths[id])) from broken
+
+    return _Lazy(paths, read)
 
 
 def _of_model(run: Path, data: Dataset, device: models.Device) -> _Lazy:

@@ -21,17 +21,25 @@ class Exported:
 
     Args:
         path: The file.
-        side: Height and width of the only images that the file takes; 0 = any.
+        side: Height and width of the only images that the file takes, or the sides of the only parts of volumes; 0 = any.
         why: Why there is only one size.
         differences: Size of the images that were tried -> largest difference of a probability from the run's model.
         classes: Names; the position is the channel of the probabilities.
     """
 
     path: Path
-    side: int
+    side: int | tuple[int, ...]
     why: str
     differences: dict[str, float]
     classes: tuple[str, ...]
+
+    @property
+    def takes(self) -> str:
+        """What the file takes, in words."""
+        if not self.side:
+            return "images of any size"
+        sides = (self.side, self.side) if isinstance(self.side, int) else self.side
+        return f"{'images' if len(sides) == 2 else 'parts of volumes'} of {' x '.join(map(str, sides))} only: {self.why}"
 
 
 def export(
@@ -52,7 +60,7 @@ def export(
         format: Form of the file.
         out: The file; RUN/model.onnx by default.
         side: Height and width in pixels if the file shall take only one size, for other tools that want that; by default any size, where
-            the network allows it.
+            the network allows it. Networks of volumes take windows of the trained size only.
         screen: Hears of the progress; bars where somebody looks by default, smidgen.Silent() for none.
 
     Returns:

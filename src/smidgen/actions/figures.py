@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+NAMED = 6
+"""Misses that are named on a screen."""
+
 
 def percent(value: float | None) -> str:
     """A share as percent with one decimal; "n/a" where there is none."""
@@ -51,6 +54,56 @@ def class_rows(scored: Mapping[str, Any]) -> list[tuple[str, ...]]:
         (name, percent(value), ends(spreads.get(name)), percent(dice.get(name)), percent(f.get(name)))
         for name, value in scored["iou"].items()
     ]
+
+
+def volumes(scored: Mapping[str, Any]) -> tuple[str, ...]:
+    """What is told of volumes, a line each: mean Dice, that of largest pieces, worst cases, what is missed; () for images."""
+    told = scored.get("volumes")
+    if not told:
+        return ()
+    mean, kept = told["mean_dice"], (scored.get("volumes_largest_component") or {}).get("mean_dice")
+    interval = mean["interval"]
+    within = f" ({ends(interval)}, 95 % over {interval['units']} {_cases(interval['of'])})" if interval else ""
+    lines = [f"mean Dice {_moments(mean)}{within}, over {mean['cases']} cases"]
+    if kept:
+        lines.append(f"          {_moments(kept)} with only the largest piece of each structure")
+    worst = [f"{name} in {one['worst_case']}" for name, one in told["classes"].items() if one["worst_case"]]
+    if worst:
+        lines.append(f"worst     {', '.join(worst)}")
+    if missed := told["missed"]:
+        named = [
+            f"{one['case']}: {one['class']} {'missed' if one['only_in'] == 'truth' else 'in the prediction only'}" for one in missed[:NAMED]
+        ]
+        more = f", and {len(missed) - NAMED} more" if len(missed) > NAMED else ""
+        lines.append(f"missed    {'; '.join(named)}{more}")
+    return tuple(lines)
+
+
+def _cases(of: str) -> str:
+    return "cases" if of == "images" else of
+
+
+def _moments(one: Mapping[str, Any], factor: int = 100, digits: int = 1) -> str:
+    """Mean ± standard deviation."""
+    if one["mean"] is None:
+        return "n/a"
+    spread = "" if one["sd"] is None else f" ± {factor * one['sd']:.{digits}f}"
+    return f"{factor * one['mean']:.{digits}f}{spread}"
+
+
+def class_table(scored: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Heading and a row per class; of volumes mean ± standard deviation over cases."""
+    told = scored.get("volumes")
+    if not told:
+        return CLASS_COLUMNS, class_rows(scored)
+    unit = told["unit"]
+    columns = ("class", "Dice", "Jaccard", f"HD95 {unit}", f"ASSD {unit}", "cases")
+    rows = []
+    for name, one in told["classes"].items():
+        shares = (_moments(one["dice"]), _moments(one["jaccard"]))
+        far = (_moments(one["hd95"], 1, 2), _moments(one["assd"], 1, 2))
+        rows.append((name, *shares, *far, str(one["cases"])))
+    return columns, rows
 
 
 def label_next(scores: Mapping[str, Any]) -> tuple[str, ...]:

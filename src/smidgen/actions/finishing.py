@@ -7,6 +7,7 @@ import logging
 import random
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,8 @@ from smidgen.report.climbs import summed as summed_climbs
 from smidgen.report.evidence import summed
 
 LOG = logging.getLogger(__name__)
-LOOKED_AT = 120
-"""Training images that are predicted for pictures, agreement and the list of the least certain ones."""
+LOOKED_AT = {2: 120, 3: 24}
+"""Training images, and training volumes, that are predicted for pictures, agreement and the list of the least certain ones."""
 
 
 def finish(job: Job, run: Run, segmenter: Segmenter | None) -> None:
@@ -49,7 +50,7 @@ def finish(job: Job, run: Run, segmenter: Segmenter | None) -> None:
             if data.samples:
                 predictions[name] = run.stage("predict", job.resolved.choice.predict, data, segmenter=segmenter)
     if run.fabric.global_rank == 0:
-        outcome = _outcome(job, run, val, looked, predictions)
+        outcome = replace(_outcome(job, run, val, looked, predictions), segmenter=segmenter)
         _write_scores(job, outcome)
         _write_pictures(job, outcome)
         if segmenter is not None:
@@ -63,7 +64,7 @@ def finish(job: Job, run: Run, segmenter: Segmenter | None) -> None:
 def some_of_train(job: Job) -> Dataset:
     """Training images to look at, drawn with the seed."""
     ids = sorted(job.full.train)
-    chosen = random.Random(job.resolved.seed).sample(ids, min(LOOKED_AT, len(ids)))
+    chosen = random.Random(job.resolved.seed).sample(ids, min(LOOKED_AT[job.full.dims], len(ids)))
     return job.full.only("train", chosen)
 
 
@@ -148,14 +149,15 @@ def _write_pictures(job: Job, outcome: Outcome) -> None:
     part = "val" if "val" in outcome.predictions else "train"
     predictions = outcome.predictions.get(part, {})
     scored = outcome.scored.get(part)
-    scores = scored.images if scored else {id: float(np.mean(one.confidence)) for id, one in predictions.items()}
+    scores = scored.by_image if scored else {id: float(np.mean(one.confidence)) for id, one in predictions.items()}
     write_sheet(job.folder, job.full.samples, predictions, scores, job.full.classes.background)
 
 
 def _write_model(job: Job, segmenter: Segmenter, outcome: Outcome) -> None:
     """The new folder takes the old one's place when it is whole."""
     if "val" in outcome.scored:
-        segmenter.scores = {"val_miou": outcome.scored["val"].total.miou}
+        scored = outcome.scored["val"]
+        segmenter.scores = {"val_miou": scored.total.miou} | ({"val_mean_dice": scored.cases.mean_dice.mean} if scored.cases else {})
     new, place = job.folder / ".model.part", job.folder / "model"
     shutil.rmtree(new, ignore_errors=True)
     segmenter.save(new)

@@ -160,15 +160,18 @@ def plan(chosen: Chosen, data: Dataset, preset_name: str) -> tuple[tuple[str, ..
 def _lines(
     summary: Summary, chosen: Chosen | None, reason: str, stages: tuple[str, ...], minutes: float | None, preset_name: str
 ) -> Iterator[str]:
-    modes = ", ".join(f"{count} {mode}" for mode, count in summary.modes.items() if mode)
-    yield f"{summary.name}: {summary.images} images, {len(summary.problems)} problems"
+    modes = ", ".join(f"{count} {mode}" for mode, count in (summary.volumes.formats if summary.volumes else summary.modes).items() if mode)
+    things, axes = ("volumes", "z × y × x") if summary.dims == 3 else ("images", "height × width")
+    yield f"{summary.name}: {summary.images} {things}, {len(summary.problems)} problems"
     sizes = " … ".join(" × ".join(map(str, size)) for size in dict.fromkeys((summary.smallest, summary.median, summary.largest)))
-    yield f"sizes     {sizes} (height × width: smallest, median, largest)" + (f"; {modes}" if modes else "")
+    yield f"sizes     {sizes} ({axes}: smallest, median, largest)" + (f"; {modes}" if modes else "")
+    for what, how in summary.volumes.lines if summary.volumes else ():
+        yield f"{what:9} {how}"
     for split, one in summary.splits.items():
         kinds = {"tags": one.tags, "full masks": one.masks, "sparse masks": one.sparse, "instances": one.instances, "nothing": one.nothing}
         parts = [f"{count} {kind}" for kind, count in kinds.items() if count]
         known = f" ({one.empty} known to hold none)" if one.empty else ""
-        yield f"{split:9} {one.images} images: {', '.join(parts)}{known}; {one.groups} groups"
+        yield f"{split:9} {one.images} {things}: {', '.join(parts)}{known}; {one.groups} groups"
     if summary.split_drawn:
         yield "split     drawn by group with the seed, since there is no split.csv"
     if summary.masks:

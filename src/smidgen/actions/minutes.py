@@ -128,7 +128,7 @@ def within_budget(job: Job, fabric: Any, supplies: Mapping[str, Any], until: int
         from smidgen.actions.rehearsing import rehearse
 
         screen.say("minutes   measuring the stages on a few images …")
-        costs = rehearse(job, fabric, supplies, until, LOOKED_AT)
+        costs = rehearse(job, fabric, supplies, until, LOOKED_AT[job.full.dims])
         plan = fit_into(minutes, costs, fabric.broadcast(time.monotonic() - started))
         screen.say(f"minutes   {plan.said} (about {sum(plan.seconds.values()) / 60:.1f} of {minutes:g} min)")
     else:

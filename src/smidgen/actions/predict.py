@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from smidgen.actions import models
+from smidgen.actions import models, predicting_volumes
+from smidgen.actions.predicting_volumes import named
 from smidgen.core.codec import write_atomically
 from smidgen.core.errors import ShapeError, UsageError
 from smidgen.core.screen import Screen, watching
@@ -85,14 +86,16 @@ def predict(
     """Predict a mask for each image: an index PNG with a palette, of the image's size and name.
 
     Images may be of any size: large ones are read, looked at and written strip by strip. Masks hold the values that the masks of the
-    training data held (nnU-Net's 0, 1, 2, 4, say).
+    training data held (nnU-Net's 0, 1, 2, 4, say). A model of volumes, or of their slices, takes volumes (.nii, .nii.gz, TIFF stacks,
+    OME-Zarr, DICOM series) and writes their labels in the same format on the same grid; Zarr block by block, however large it is.
 
     Args:
         run: Run folder, the model folder in it, or a file that `smidgen export` wrote (torch is not needed then).
-        images: A folder (searched with its subfolders; of a data folder, its images/), one image, or several.
+        images: A folder (searched with its subfolders; of a data folder, its images/ or volumes/), one image or volume, or several.
         out: Where masks go; RUN/predictions/NAME by default.
-        overlay: Also write pictures of the image with the mask over it, of 4096 pixels at most.
-        probs: Also write all class probabilities (npz, one array `probs` of classes x height x width, float16).
+        overlay: Also write pictures of the image with the mask over it, of 4096 pixels at most; of a volume of three slices.
+        probs: Also write all class probabilities (npz, one array `probs` of classes x height x width, float16; of a volume classes x
+            depth x height x width).
         scales: Relative input sizes whose probabilities are averaged; by default as the run was scored.
         flip: Also average over the mirrored image, if the run was scored without.
         skip_broken: Leave out images that can't be read instead of stopping.
@@ -107,15 +110,21 @@ def predict(
             can't be read.
     """
     screen = watching(screen)
-    root = _image_folder(Path(images)) if isinstance(images, str | Path) and Path(images).is_dir() else None
-    folder = Path(out) if out is not None else _default_folder(Path(run), root)
-    files = _listed(images) if root is None else _below(root, folder)
-    names = _mask_names(root, files)
-    _check_targets(files, names, folder, root)
+    if missing := _missing(images):
+        raise UsageError(f"{', '.join(missing[:5])}: no such file or folder: correct the path")
     segmenter = models.load(Path(run), device)
+    root = _root(images, segmenter.zscored)
+    folder = Path(out) if out is not None else _default_folder(Path(run), root)
+    files = _listed(images) if root is None else (predicting_volumes.below if segmenter.zscored else _below)(root, folder)
+    names = _mask_names(root, files)
     how: dict[str, Any] = models.way(Path(run), segmenter)[1]
     how |= ({"scales": scales} if scales else {}) | ({"flip": True} if flip else {})
-    job = _Job(segmenter, folder, how, overlay, probs, None if root is None else _nodata(root))
+    if segmenter.zscored:
+        predicting_volumes.refuse_pictures(files)
+        job = predicting_volumes.VolumeJob(segmenter, folder, how, overlay, probs)
+    else:
+        job = _Job(segmenter, folder, how, overlay, probs, None if root is None else _nodata(root))
+    _check_targets(files, names, folder, root, job)
     predicted = Predicted(folder, {}, {}, {}, segmenter.mask_values)
     with screen.step("predict", len(files), 0, "images") as bar:
         for file in files:
@@ -156,6 +165,10 @@ class _Job:
     def mask(self, name: str) -> Path:
         return self.folder / f"{name}.png"
 
+    def targets(self, file: Path, name: str) -> tuple[Path, ...]:
+        """Where the mask of an image may be written."""
+        return (self.mask(name),)
+
     def predict(self, file: Path, name: str) -> float:
         """Write what is wanted of one image; its mean confidence."""
         model = self.segmenter
@@ -187,8 +200,13 @@ class _Job:
             yield values[part.label] if values.size else part.label
 
 
-def _image_folder(folder: Path) -> Path:
-    """The images of a data folder, whose masks are images as well; any other folder itself."""
+def _root(images: str | Path | Sequence[str | Path], volumes: bool) -> Path | None:
+    """The folder that is searched, of a data folder its images, for masks are images as well; None: there is none."""
+    if not isinstance(images, str | Path) or not Path(images).is_dir():
+        return None
+    folder = Path(images)
+    if volumes:
+        return None if predicting_volumes.is_volume(folder) else predicting_volumes.folder_of(folder)
     return folder / "images" if (folder / "images").is_dir() else folder
 
 
@@ -210,30 +228,33 @@ def _below(root: Path, out: Path) -> list[Path]:
 
 def _listed(images: str | Path | Sequence[str | Path]) -> list[Path]:
     """Images that were named one by one."""
-    listed = [Path(images)] if isinstance(images, str | Path) else [Path(image) for image in images]
-    missing = [str(path) for path in listed if not path.is_file()]
-    if missing:
-        raise UsageError(f"{', '.join(missing[:5])}: no such file or folder: correct the path")
-    return listed
+    return [Path(images)] if isinstance(images, str | Path) else [Path(image) for image in images]
+
+
+def _missing(images: str | Path | Sequence[str | Path]) -> list[str]:
+    """What was named and is not there."""
+    return [str(path) for path in _listed(images) if not path.exists()]
 
 
 def _mask_names(root: Path | None, files: Sequence[Path]) -> dict[Path, str]:
     """Whole stem below the folder; where two images would share it, the suffix stays in the name."""
-    plain = {file: (file.relative_to(root) if root else Path(file.name)).with_suffix("").as_posix() for file in files}
+    plain = {file: (file.relative_to(root) if root else Path(file.name)).with_name(named(file)).as_posix() for file in files}
     counts: dict[str, int] = {}
     for name in plain.values():
         counts[name] = counts.get(name, 0) + 1
     return {file: name if counts[name] == 1 else f"{name}{file.suffix.replace('.', '-')}" for file, name in plain.items()}
 
 
-def _check_targets(files: Sequence[Path], names: Mapping[Path, str], folder: Path, root: Path | None) -> None:
+def _check_targets(
+    files: Sequence[Path], names: Mapping[Path, str], folder: Path, root: Path | None, job: _Job | predicting_volumes.VolumeJob
+) -> None:
     first: dict[str, Path] = {}
     for file in files:
         other = first.setdefault(names[file], file)
         if other != file:
-            raise UsageError(f"{other} and {file}: both masks would be called {names[file]}.png: rename one, or predict them apart")
+            raise UsageError(f"{other} and {file}: both masks would be called {names[file]}: rename one, or predict them apart")
     theirs = {file.resolve() for file in files}
-    over = [name for name in first if (folder / f"{name}.png").resolve() in theirs]
+    over = [name for name, file in first.items() if any(path.resolve() in theirs for path in job.targets(file, name))]
     if over or (root is not None and folder.resolve() == root.resolve()):
         raise UsageError(f"--out {folder}: masks would lie among the images, or replace them: choose another folder")
 

@@ -11,18 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from smidgen.actions.cases import is_oriented, known_cases, least_sure_slice, volume_pictures
 from smidgen.actions.labeling import ToLabel, score_next
 from smidgen.actions.scoring import Scored, row
 from smidgen.actions.spoken import spoken
 from smidgen.core import registry
+from smidgen.core.conventions import IGNORED
 from smidgen.core.machine import cores, versions
 from smidgen.data.dataset import Dataset
 from smidgen.data.summary import summarize
 from smidgen.parts.imaging.hiding import hidden
+from smidgen.parts.metrics.cases import Cases
 from smidgen.parts.metrics.confusion import Confusion
 from smidgen.parts.metrics.ranking import TagRanking
+from smidgen.products.heatmaps import Heatmaps
 from smidgen.products.resizing import nearest
-from smidgen.products.sample import Classes
+from smidgen.products.sample import Classes, Sample
 from smidgen.report.climbs import Climbs, ShownClimb
 from smidgen.report.content import (
     BY_CONFIDENCE,
@@ -41,6 +45,7 @@ from smidgen.report.content import (
 )
 from smidgen.report.evidence import DeletionTest, Hidden
 from smidgen.report.training import TrainingReport, write_report
+from smidgen.report.volumes import VolumePicture
 
 if TYPE_CHECKING:
     from smidgen.actions.train import Job
@@ -50,6 +55,8 @@ SHOWN_TRAIN = 6
 """Training images whose way from tag to mask is shown."""
 SHOWN_VAL = 6
 """Validation images in each group: best, median, worst."""
+WITH_REGIONS = ("ocr",)
+"""Heads whose object regions are shown."""
 SHOWN_HIDDEN = 3
 """Examples of the deletion test."""
 USED = {"tags": "image tags only", "masks": "masks", "sparse": "scribbles and points"}
@@ -72,6 +79,7 @@ class Outcome:
         deletions: The same, image by image.
         ask: Images to label next.
         climbs: How the localizer's climbs went; None where it does not climb.
+        segmenter: The model; None where the recipe was stopped before.
     """
 
     val: Dataset
@@ -86,6 +94,7 @@ class Outcome:
     deletions: Mapping[str, Any] = field(default_factory=dict)
     ask: tuple[ToLabel, ...] = ()
     climbs: Climbs | None = None
+    segmenter: Any = None
 
 
 def report(job: Job, run: Run, outcome: Outcome) -> None:
@@ -98,6 +107,7 @@ def report(job: Job, run: Run, outcome: Outcome) -> None:
             classes=job.full.classes,
             made=time.strftime("%Y-%m-%d %H:%M"),
             pictures=(*_train_pictures(job, outcome, seen), *_val_pictures(outcome, confidence)),
+            volumes=tuple(_val_volumes(outcome, confidence)),
             data=_data_card(job),
             stages=tuple(_stage_card(one, outcome, run) for one in run.finished if not _repeats(one, run)),
             curves=tuple(_curves(run)),
@@ -159,7 +169,7 @@ def _shown_of_train(ids: Sequence[str], scores: Mapping[str, float]) -> Iterator
 
 
 def _val_pictures(outcome: Outcome, confidence: Mapping[str, float]) -> Iterator[Picture]:
-    if "val" not in outcome.predictions:
+    if "val" not in outcome.predictions or outcome.val.dims == 3:
         return
     scored = outcome.scored.get("val")
     samples = outcome.val.samples
@@ -168,11 +178,13 @@ def _val_pictures(outcome: Outcome, confidence: Mapping[str, float]) -> Iterator
     names = outcome.val.classes.names
     for group, ids in arrange(by, SHOWN_VAL, BY_SCORE if scored else BY_CONFIDENCE).items():
         for id in ids:
-            sample = outcome.val.samples[id]
+            sample, said = outcome.val.samples[id], outcome.predictions["val"][id].label
+            image = sample.shown()[0]
             yield Picture(
                 id=id,
-                image=sample.image(),
-                prediction=outcome.predictions["val"][id].label,
+                image=image,
+                regions=_regions(outcome, sample, said),
+                prediction=said,
                 truth=sample.label(),
                 tags=tuple(names[i] for i in sample.tags or ()),
                 score=scored.images[id] if scored else None,
@@ -181,15 +193,35 @@ def _val_pictures(outcome: Outcome, confidence: Mapping[str, float]) -> Iterator
             )
 
 
+def _val_volumes(outcome: Outcome, confidence: Mapping[str, float]) -> Iterator[VolumePicture]:
+    if "val" in outcome.predictions and outcome.val.dims == 3:
+        said = outcome.predictions["val"]
+        yield from volume_pictures(outcome.val, said, outcome.scored.get("val"), {id: confidence[id] for id in said})
+
+
+def _regions(outcome: Outcome, sample: Sample, said: np.ndarray) -> Heatmaps | None:
+    """Where a head that reasons by object regions saw the classes that it predicts; None for other heads."""
+    if outcome.segmenter is None or outcome.segmenter.architecture.head not in WITH_REGIONS:
+        return None
+    from smidgen.products.regions import object_regions
+
+    found = object_regions(outcome.segmenter, sample.image())
+    background = outcome.val.classes.background
+    seen = [int(value) for value in np.unique(said) if value not in (IGNORED, background)]
+    return None if found is None else found.heatmaps(seen or outcome.val.classes.foreground, background)
+
+
 def _data_card(job: Job) -> DataCard:
     summary = summarize(job.full)
-    used = {"train": len(job.data.labeled)}
+    learned = len(known_cases(job.data, job.full))
+    used = {"train": learned}
     counts = tuple(
         SplitCounts(split, one.images, one.tags, one.masks, one.sparse, one.instances, used.get(split))
         for split, one in summary.splits.items()
     )
-    images = {split: _class_images(getattr(job.full, split), job.full.classes) for split in summary.splits}
-    use = USED.get(str(job.words["use"]), "image tags only" if job.chosen.recipe == "tags" else f"{len(job.data.labeled)} masks")
+    shown = summary.splits if job.full.dims == 2 else ()  # every volume holds every organ
+    images = {split: _class_images(getattr(job.full, split), job.full.classes) for split in shown}
+    use = USED.get(str(job.words["use"]), "image tags only" if job.chosen.recipe == "tags" else f"{learned} masks")
     return DataCard(job.full.name, use, counts, images, (*job.full.notes, *summary.remarks), job.full.problems)
 
 
@@ -275,7 +307,12 @@ def _uncertain(job: Job, outcome: Outcome) -> Iterator[Uncertain]:
     for one in outcome.ask:
         sample, scores = outcome.looked.samples[one.id], outcome.predictions["train"][one.id]
         tags = tuple(names[i] for i in sample.tags or ())
-        yield Uncertain(one.id, sample.image(), scores.label, one.confidence, one.agreement, tags, scores.confidence)
+        if len(sample.size) == 3:
+            z, *shown = least_sure_slice(sample.image(), scores.label, scores.confidence, is_oriented(sample))
+            id, (image, said, sure) = f"{one.id}, slice {z + 1} of {sample.size[0]}", shown
+        else:
+            id, image, said, sure = one.id, sample.shown()[0], scores.label, scores.confidence
+        yield Uncertain(id, image, said, one.confidence, one.agreement, tags, sure)
 
 
 def _next(job: Job, outcome: Outcome) -> tuple[str, ...]:
@@ -286,7 +323,8 @@ def _next(job: Job, outcome: Outcome) -> tuple[str, ...]:
             f"For a score, draw masks for these val images, save them in `masks/` and run the same command: {', '.join(asked)}. "
             "They are drawn at random: a score of the hard ones only would be too low."
         )
-    unused = sum(sample.read_label is not None for id, sample in job.full.train.items() if id not in job.data.labeled)
+    learned = known_cases(job.data, job.full)
+    unused = sum(sample.read_label is not None for id, sample in job.full.train.items() if id not in learned)
     if unused and job.words["use"] == "tags":
         steps.append(f"{unused} training images have masks that were not used: the same command without `--use tags` learns from them.")
     if "val" in outcome.scored and (weak := _weakest(job, outcome.scored["val"])):
@@ -299,6 +337,8 @@ def _next(job: Job, outcome: Outcome) -> tuple[str, ...]:
 
 def _weakest(job: Job, scored: Scored) -> str:
     """The class with the lowest IoU on val, and how little it was learned from; "" where there is but one."""
+    if scored.cases is not None:
+        return _weakest_structure(scored.cases)
     total = scored.total
     real = [i for i in np.flatnonzero(total.truth) if i != total.background]
     if len(real) < 2:
@@ -307,6 +347,15 @@ def _weakest(job: Job, scored: Scored) -> str:
     held = sum(int(worst) in (sample.tags or ()) for sample in job.data.train.values())
     text = f"'{total.names[worst]}' is found worst (IoU {100 * total.iou[worst]:.1f})"
     return f"{text}; {held} of {len(job.data.train)} training images are known to hold it: more of them teach most." if held else f"{text}."
+
+
+def _weakest_structure(cases: Cases) -> str:
+    """The structure with the lowest mean Dice, and where it is worst; "" where there is but one."""
+    known = [one for one in cases.told if one.dice.cases]
+    if len(known) < 2:
+        return ""
+    weakest = min(known, key=lambda one: one.dice.mean)
+    return f"'{weakest.name}' is found worst (Dice {weakest.dice.shares}), in {weakest.worst} worst of all: look at that case first."
 
 
 def _command(job: Job) -> str:

@@ -29,14 +29,14 @@ def write_sheet(
         folder: RUN.
         samples: Image id -> sample.
         predictions: Image id -> what was predicted, with a `label`.
-        scores: Image id -> mIoU or confidence.
+        scores: Image id -> mIoU, mean Dice or confidence.
         background: Label value that stays uncolored.
     """
 
     def drawn() -> Iterator[tuple[np.ndarray, str]]:
         for group, ids in arrange(scores, each=SHOWN // 3).items():
             for id in ids:
-                picture = pictures.laid_over(samples[id].image(), predictions[id].label, background)
+                picture = pictures.laid_over(samples[id].shown()[0], pictures.flat(predictions[id].label), background)
                 yield picture, f"{id}  {100 * scores[id]:.0f} {group}".rstrip()
 
     page = pictures.gallery("", drawn())
@@ -51,7 +51,7 @@ def of_run(folder: Path, scores: Mapping[str, Any]) -> str:
         lines.insert(0, f"label next, for the model is least sure of them: {', '.join(asked)}")
     if val:
         lines[:0] = _scored(val, "val ")
-        table = pictures.table(figures.CLASS_COLUMNS, figures.class_rows(val))
+        table = pictures.table(*figures.class_table(val))
     return pictures.gallery(f"run {folder}", (), lines) + table + (path.read_text(encoding="utf-8") if path.is_file() else "")
 
 
@@ -63,14 +63,13 @@ def of_evaluation(facts: Mapping[str, Any], path: Path | None) -> str:
         path: Where they were written.
     """
     lines = [*_scored(facts, ""), *([f"report: {path.with_suffix('.html')}"] if path else [])]
-    return pictures.gallery(f"{facts['of']} on {facts['data']}, {facts['split']}", (), lines) + pictures.table(
-        figures.CLASS_COLUMNS, figures.class_rows(facts)
-    )
+    return pictures.gallery(f"{facts['of']} on {facts['data']}, {facts['split']}", (), lines) + pictures.table(*figures.class_table(facts))
 
 
 def _scored(facts: Mapping[str, Any], where: str) -> list[str]:
     spread = figures.spread(facts, "miou")
-    return [f"{where}mIoU {figures.percent(facts['miou'])}{spread}, the mean over {facts['miou_is_mean_of']}", *figures.further(facts)]
+    pooled = f"{where}mIoU {figures.percent(facts['miou'])}{spread}, the mean over {facts['miou_is_mean_of']}"
+    return [*(f"{where}{line}" for line in figures.volumes(facts)), pooled, *figures.further(facts)]
 
 
 def of_masks(folder: Path, masks: Mapping[str, str], confidence: Mapping[str, float], values: Sequence[int] = ()) -> str:

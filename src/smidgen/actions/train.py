@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from smidgen.actions.choose import Chosen, Use, choose
+from smidgen.actions.choose import Chosen, Dims, Use, choose, view
 from smidgen.actions.minutes import PLANS, kept_plans, to_yaml, within_budget
 from smidgen.actions.opening import checked, open_data
 from smidgen.actions.results import TrainedRun
@@ -33,8 +33,9 @@ from smidgen.core.settings import preset as preset_of
 from smidgen.data.checks import content_remarks
 from smidgen.data.dataset import Dataset
 from smidgen.data.formats import Unannotated
+from smidgen.data.volume_folder import volume_folder
 from smidgen.parts.networks.settings import Encoder
-from smidgen.recipes.choice import SUPPLIED, Resolved, resolve
+from smidgen.recipes.choice import SUPPLIED, Resolved, of_kind, resolve
 
 if TYPE_CHECKING:
     from smidgen.core.run import Run
@@ -92,6 +93,7 @@ def train(
     refine: str | None = None,
     label: str | None = None,
     segment: str | None = None,
+    semi: str | None = None,
     head: str | None = None,
     loss: str | None = None,
     preset: str | None = None,
@@ -101,6 +103,7 @@ def train(
     devices: int | None = None,
     labeled: str | None = None,
     label_folder: str | None = None,
+    dims: Dims | None = None,
     unannotated: Unannotated = "unlabeled",
     val: float = 0.2,
     seed: int = 0,
@@ -122,6 +125,7 @@ def train(
         refine: Methods that improve heatmaps, joined with +; none = leave them as they are.
         label: Method that turns heatmaps into labels.
         segment: Method that trains the segmentation network.
+        semi: Method that trains it from labeled and unlabeled images.
         head: Head of the segmentation network.
         loss: Loss of the segmentation network; weighted sums such as 0.5*dice+ce.
         preset: small (two cores), base or large (GPU), demo, paper (no overlay), or a YAML file of your own.
@@ -129,8 +133,9 @@ def train(
         minutes: Shorten what is learned so that all of it takes so long on this machine; what you set yourself stays.
         warm_from: Run whose networks to start from, when there are more labels or classes than it had.
         devices: Processes on this machine, one a GPU or a share of the cores; the same as machine.devices.
-        labeled: How many training images keep their masks: a number, or a share such as 10%; drawn by group with the seed.
+        labeled: How many training images keep their masks: 10, 5%, or 3groups (patients, say); drawn by group with the seed.
         label_folder: Folder of labels to read instead of masks/, such as scribbles.
+        dims: Volumes as they are (3), or slice by slice (2); by default 2 where slices lie 4 times as far apart as pixels.
         unannotated: What images of a COCO file without any annotation are: not labeled yet, or known to hold none.
         val: Share of the groups that validate, where split.csv does not say; 0 = none.
         seed: All randomness derives from it.
@@ -213,7 +218,8 @@ def prepared(data: str | Path | Dataset, folder: Path, words: Mapping[str, Any],
     if words["labeled"] is not None:
         data = data.keeping(words["labeled"], words["seed"])
     chosen = choose(data, words["use"]) if words["recipe"] is None else Chosen(words["recipe"], "as you said")
-    resolved = resolve(chosen.recipe, words["preset"], dict(words["settings"]) | places_said(words))
+    data, kind = view(data, words["dims"])
+    resolved = resolve(chosen.recipe, words["preset"], dict(words["settings"]) | places_said(words), kind)
     warm = _warm(words["warm_from"], folder)
     job = Job(folder, full, data, chosen, resolved, words, warm=warm)
     plan = planned(job)
@@ -266,7 +272,7 @@ def _stages_until(job: Job) -> int | None:
 
 def places_said(words: Mapping[str, Any]) -> dict[str, Any]:
     """The places of a recipe, and the seed, that were named."""
-    named = ("classify", "localize", "refine", "label", "segment", "head", "loss", "seed")
+    named = ("classify", "localize", "refine", "label", "segment", "semi", "head", "loss", "seed")
     return {name: words[name] for name in named if words[name] is not None}
 
 
@@ -336,10 +342,11 @@ def _machine(words: Mapping[str, Any]) -> str:
     from smidgen.core.processes import device
     from smidgen.parts.networks.weights import resolve as weights
 
-    values = overlay(preset_of(words["preset"]), words["settings"])
-    kind = device(validated(Machine, values.get("machine", {}), "machine"))
+    kind = "slices" if words["data"] is not None and volume_folder(Path(words["data"])) is not None else "pictures"
+    values = overlay(of_kind(preset_of(words["preset"]), kind), words["settings"])
+    used = device(validated(Machine, values.get("machine", {}), "machine"))
     encoder = validated(Encoder, values.get("encoder", {}), "encoder")
-    where = f"{cores()} CPU cores" if kind == "cpu" else f"GPU ({kind})"
+    where = f"{cores()} CPU cores" if used == "cpu" else f"GPU ({used})"
     return f"machine   {where}, preset {words['preset']}, {weights(encoder).origin}"
 
 

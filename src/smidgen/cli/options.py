@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +17,7 @@ from smidgen.core import registry
 from smidgen.core.errors import UsageError
 from smidgen.core.machine import default_preset
 from smidgen.core.settings import Frozen, preset, presets, validated
-from smidgen.recipes.choice import FIXED, PARTS, Choice, chosen, recipes
+from smidgen.recipes.choice import FIXED, PARTS, USUAL, Choice, chosen, meant, of_kind, recipes
 
 AS_JSON = "as_json"
 JSON_HELP = "Print the result as one JSON document, an error as well; progress goes to the standard error."
@@ -51,7 +51,7 @@ def parse(action: Callable[..., Any], prog: str, words: Sequence[str]) -> dict[s
         SystemExit: Help was asked for (0), or a word does not fit (2); both are printed.
         SettingsError: A method or preset is not known.
     """
-    overlaid = preset(dict(_pairs(words)).get("preset", default_preset()))
+    overlaid = of_kind(preset(dict(_pairs(words)).get("preset", default_preset())), "pictures")
     fields = parameters(action, overlaid)
     groups = _groups(words, overlaid) if "settings" in inspect.signature(action).parameters else {}
     fields |= {name: (type(one), Field(default=one, description=inspect.getdoc(type(one)))) for name, one in groups.items()}
@@ -63,7 +63,8 @@ def parse(action: Callable[..., Any], prog: str, words: Sequence[str]) -> dict[s
     for name, (hint, _) in fields.items():
         if typing.get_args(hint)[:1] == (PATHS,):
             values[name] = _some(values[name], name.upper())
-    said = {name: _difference(values.pop(name), one) for name, one in groups.items()}
+    spoken = {name for name, _ in _pairs(words)}
+    said = {name: _said(values.pop(name), name, spoken) for name in groups}
     return values | ({"settings": {name: one for name, one in said.items() if one}} if groups else {})
 
 
@@ -127,7 +128,7 @@ def _kind(hint: Any) -> str:
     said = next(option for option in typing.get_args(hint) if option is not type(None))
     origin, inner = typing.get_origin(said), typing.get_args(said)
     if origin is typing.Literal:
-        return "{" + ",".join(inner) + "}"
+        return "{" + ",".join(map(str, inner)) + "}"
     return _several(inner[0].__name__) if origin is tuple else said.__name__.upper()
 
 
@@ -152,7 +153,11 @@ def _possible(name: str, overlaid: Mapping[str, Any]) -> str:
 def known(name: str) -> tuple[str, ...]:
     """The words that there are for an option; none: anything can be said."""
     rows = registry.methods()
-    lists = {"recipe": recipes(), "until": dict.fromkeys(row.stage for row in rows), "preset": presets()}
+    lists = {
+        "recipe": (*recipes(), *(row.name for row in rows if row.stage == "semi")),
+        "until": dict.fromkeys(row.stage for row in rows),
+        "preset": presets(),
+    }
     lists |= {kind: registry.parts(kind) for kind in PARTS}
     return tuple(lists.get(name, [row.name for row in rows if row.stage == name]))
 
@@ -160,9 +165,11 @@ def known(name: str) -> tuple[str, ...]:
 def _groups(words: Sequence[str], values: Mapping[str, Any]) -> dict[str, Frozen]:
     """Settings to offer: of the methods that are named or would run, and of those whose settings are spoken of."""
     spoken = dict(_pairs(words))
-    named = {name: spoken.get(name, values.get(name)) for name in Choice.model_fields}
+    usual = {**values, **USUAL.get(spoken.get("recipe", ""), {})}
+    named = {name: spoken.get(name, usual.get(name)) for name in Choice.model_fields}
     places = {name: value for name, value in named.items() if value is not None}
-    classes = dict(FIXED) | chosen(validated(Choice, places, "recipe"), "tags")
+    recipe, places = meant(spoken.get("recipe", "tags"), places)
+    classes = dict(FIXED) | chosen(validated(Choice, places, "recipe"), recipe if recipe in recipes() else "tags")
     prefixes = {word.split(".")[0] for word in spoken if "." in word}
     for row in registry.methods():
         if row.name in prefixes:
@@ -183,5 +190,6 @@ def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
     return pairs
 
 
-def _difference(said: Frozen, default: Frozen) -> dict[str, Any]:
-    return {name: value for name, value in said.model_dump(mode="json").items() if value != default.model_dump(mode="json")[name]}
+def _said(values: Frozen, group: str, spoken: Collection[str]) -> dict[str, Any]:
+    """The settings of a group that were typed, be it with their usual value: a preset may say something else for such data."""
+    return {name: value for name, value in values.model_dump(mode="json").items() if {f"{group}.{name}", f"{group}.no_{name}"} & {*spoken}}

@@ -12,6 +12,7 @@ from rich.table import Table
 from smidgen.actions import figures
 
 if TYPE_CHECKING:
+    from smidgen.actions.compare import Compared
     from smidgen.actions.convert import Converted
     from smidgen.actions.evaluate import Evaluated
     from smidgen.actions.export import Exported
@@ -27,7 +28,9 @@ WORST = 8
 def _trained(result: TrainedRun, console: Console) -> None:
     scores = result.scores.get("val")
     if scores:
-        console.print(f"result    val mIoU {100 * scores['miou']:.1f}, the mean over {scores['miou_is_mean_of']}", markup=False)
+        mean = f"val mIoU {100 * scores['miou']:.1f}, the mean over {scores['miou_is_mean_of']}"
+        for i, line in enumerate((*figures.volumes(scores), mean)):
+            console.print(f"{'' if i else 'result':10}{'' if i else 'val ' if line != mean else ''}{line}", markup=False)
         console.print(f"          (everything is {scores['commonest_class']}: {100 * scores['commonest_class_miou']:.1f})", markup=False)
         for line in figures.further(scores):
             console.print(f"          {line}", markup=False)
@@ -45,6 +48,8 @@ def _trained(result: TrainedRun, console: Console) -> None:
 
 def _evaluated(result: Evaluated, console: Console) -> None:
     facts = result.facts
+    for line in figures.volumes(facts):
+        console.print(line, markup=False, soft_wrap=True)
     console.print(f"mIoU {100 * facts['miou']:.2f}, the mean over {facts['miou_is_mean_of']}; {facts['images']} images", markup=False)
     console.print(f"pixel accuracy {100 * facts['pixel_accuracy']:.2f}", markup=False)
     for line in figures.further(facts):
@@ -54,18 +59,24 @@ def _evaluated(result: Evaluated, console: Console) -> None:
         console.print(f"in neither truth nor prediction, so in no mean: {', '.join(facts['absent'])}", markup=False)
     if facts["predicts_one_class_only"]:
         console.print(f"the prediction is {facts['predicts_one_class_only']} everywhere", markup=False)
-    worst = list(facts["per_image_miou"].items())[:WORST]
-    console.print("worst     " + ", ".join(f"{id} {100 * value:.0f}" for id, value in worst), markup=False, soft_wrap=True)
+    if not facts["volumes"]:
+        _worst(facts, console)
     if result.path:
         console.print(f"figures   {result.path}", markup=False, soft_wrap=True)
         console.print(f"report    {result.path.with_suffix('.html')}", markup=False, soft_wrap=True)
 
 
+def _worst(facts: Mapping[str, Any], console: Console) -> None:
+    worst = list(facts["per_image_miou"].items())[:WORST]
+    console.print("worst     " + ", ".join(f"{id} {100 * value:.0f}" for id, value in worst), markup=False, soft_wrap=True)
+
+
 def _class_table(facts: Mapping[str, Any]) -> Table:
-    table = Table(*figures.CLASS_COLUMNS, box=None, pad_edge=False)
+    columns, rows = figures.class_table(facts)
+    table = Table(*columns, box=None, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
-    for row in figures.class_rows(facts):
+    for row in rows:
         table.add_row(*row)
     return table
 
@@ -82,8 +93,7 @@ def _predicted(result: Predicted, console: Console) -> None:
 
 
 def _exported(result: Exported, console: Console) -> None:
-    size = f"images of {result.side} x {result.side} only: {result.why}" if result.side else "images of any size"
-    console.print(f"takes     {size}", markup=False, soft_wrap=True)
+    console.print(f"takes     {result.takes}", markup=False, soft_wrap=True)
     worst = max(result.differences.values())
     tried = ", ".join(result.differences)
     console.print(f"checked   probabilities differ by {worst:.1g} at most (images of {tried})", markup=False, soft_wrap=True)
@@ -132,12 +142,26 @@ def _converted(result: Converted, console: Console) -> None:
     console.print(f"{result.form:9} {result.images} images in {result.folder}", markup=False, soft_wrap=True)
 
 
+def _compared(result: Compared, console: Console) -> None:
+    table = Table("recipe", "labeled", result.metric, "", "against the first", "training", "person", box=None, pad_edge=False)
+    for column in (2, 3, 5, 6):
+        table.columns[column].justify = "right"
+    for arm in result.arms:
+        gain = "" if arm.gain is None else f"{100 * arm.gain:+.1f}, {arm.verdict}"
+        spread = "" if arm.spread is None else f"± {100 * arm.spread:.1f}"
+        costs = (f"{arm.seconds / 60:.1f} min", f"{arm.minutes:.0f} min")
+        table.add_row(arm.recipe, arm.labeled, f"{100 * arm.mean:.1f}", spread, gain, *costs)
+    console.print(table)
+    console.print(f"report    {result.report}", markup=False, soft_wrap=True)
+
+
 SHOWN: Mapping[str, Callable[[Any, Console], None]] = {
     "TrainedRun": _trained,
     "Evaluated": _evaluated,
     "Predicted": _predicted,
     "tuple": _listed,
     "Inspected": _inspected,
+    "Compared": _compared,
     "Converted": _converted,
     "Exported": _exported,
 }

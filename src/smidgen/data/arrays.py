@@ -39,20 +39,19 @@ def from_arrays(
     Raises:
         DataError: Shapes, label values, tags or splits that do not fit; all are listed.
     """
-    if background not in (0, None):
-        raise DataError([Problem("background", f"{background}, 0 or None expected", "give the background the label value 0")])
-    pictures = {id: np.asarray(image) for id, image in _by_id(images, None, "images").items()}
+    check_background(background)
+    pictures = {id: np.asarray(image) for id, image in by_id(images, None, "images").items()}
     ids = list(pictures)
     problems = [problem for id, image in pictures.items() for problem in _image_problems(id, image)]
     if problems:
         raise DataError(problems)
-    labels = {id: np.asarray(mask) for id, mask in _by_id(masks, ids, "masks").items() if mask is not None}
-    marked = {id: found for id, found in _by_id(tags, ids, "tags").items() if found is not None}
-    parts = _by_id(split, ids, "split")
-    problems += [_split_problem(id, part) for id, part in parts.items() if part not in SPLITS]
-    stored = _packed(labels)
-    named = Classes(tuple(classes), background) if classes is not None else _classes(marked, stored, background)
-    problems += [] if classes is not None else _spellings(named, marked)
+    labels = {id: np.asarray(mask) for id, mask in by_id(masks, ids, "masks").items() if mask is not None}
+    marked = {id: found for id, found in by_id(tags, ids, "tags").items() if found is not None}
+    parts = by_id(split, ids, "split")
+    problems += [split_problem(id, part) for id, part in parts.items() if part not in SPLITS]
+    stored = packed_labels(labels)
+    named = Classes(tuple(classes), background) if classes is not None else classes_of(marked, stored, background)
+    problems += [] if classes is not None else spelled(named, marked)
     seen = [histogram(one) for one in stored.values()]
     values = values_of(seen, len(named) == 2 and named.background == 0)
     learned = [image for id, image in pictures.items() if parts.get(id, "train") == "train"]
@@ -60,12 +59,12 @@ def from_arrays(
     problems += [_channel_problem(id, image, channels) for id, image in pictures.items() if _channels(image) not in (1, channels)]
     value_range = value_ranges_of(learned or pictures.values(), channels)
     sparse = bool(stored) and float(np.median([labeled_share(one, values) for one in seen])) < SPARSE
-    group = _by_id(groups, ids, "groups")
+    group = by_id(groups, ids, "groups")
     samples = {}
     for id, image in pictures.items():
         height, width = image.shape[:2]
         reader = LabelArray(labels[id], (height, width), len(named), values) if id in labels else None
-        found = _tags(id, marked[id], named, problems) if id in marked else None
+        found = tags_of(id, marked[id], named, problems) if id in marked else None
         part = str(parts.get(id, "train"))
         samples[id] = Sample(
             id,
@@ -81,11 +80,17 @@ def from_arrays(
         problems += _reading_problems(id, samples[id])
     if problems:
         raise DataError(problems)
-    notes = _notes(values, seen, named)
+    notes = notes_of(values, seen, named)
     return Contents(dict(sorted(samples.items())), named, "arrays", notes=notes, value_range=value_range)
 
 
-def _packed(labels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def check_background(background: int | None) -> None:
+    """Raises `DataError` where the background is no value that it can have."""
+    if background not in (0, None):
+        raise DataError([Problem("background", f"{background}, 0 or None expected", "give the background the label value 0")])
+
+
+def packed_labels(labels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Masks with one number per pixel.
 
     Raises:
@@ -102,7 +107,7 @@ def _packed(labels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return stored
 
 
-def _by_id(values: Many | None, ids: Sequence[str] | None, name: str) -> dict[str, Any]:
+def by_id(values: Many | None, ids: Sequence[str] | None, name: str) -> dict[str, Any]:
     """One form inside: id -> value. Lists get running numbers as ids."""
     if values is None:
         return {}
@@ -136,11 +141,12 @@ def _channel_problem(id: str, image: np.ndarray, channels: int) -> Problem:
     return Problem(f"images {id}", what, "give all images the same channels (gray ones are repeated)", (id,))
 
 
-def _split_problem(id: str, part: object) -> Problem:
+def split_problem(id: str, part: object) -> Problem:
+    """What to say about a split that there is not."""
     return Problem(f"split {id}", f"{part}, one of {', '.join(SPLITS)} expected", f"write {nearest(str(part), SPLITS) or 'train'}", (id,))
 
 
-def _classes(tags: Mapping[str, Any], labels: Mapping[str, np.ndarray], background: int | None) -> Classes:
+def classes_of(tags: Mapping[str, Any], labels: Mapping[str, np.ndarray], background: int | None) -> Classes:
     """Names out of the tags, and as many as the masks need."""
     names = sorted({plain(name.strip()) for found in tags.values() for name in _several(found) if isinstance(name, str)})
     front = [] if background is None else ["background"]
@@ -157,12 +163,13 @@ def _several(found: Any) -> Iterable[Any]:
     return (found,) if isinstance(found, str) else found
 
 
-def _spellings(named: Classes, marked: Mapping[str, Any]) -> Iterable[Problem]:
+def spelled(named: Classes, marked: Mapping[str, Any]) -> Iterable[Problem]:
+    """Tags that differ in their spelling only."""
     written = {id: tuple(plain(tag.strip()) for tag in _several(found) if isinstance(tag, str)) for id, found in marked.items()}
     return spellings(named.names, Tags(written, {id: f"tags {id}" for id in written}))
 
 
-def _notes(values: Values, seen: Sequence[Mapping[int, int]], named: Classes) -> tuple[str, ...]:
+def notes_of(values: Values, seen: Sequence[Mapping[int, int]], named: Classes) -> tuple[str, ...]:
     """What label values were taken to mean."""
     if values.meaning != "ids":
         return ("masks: 0 = background, other values = the class",)
@@ -170,7 +177,8 @@ def _notes(values: Values, seen: Sequence[Mapping[int, int]], named: Classes) ->
     return (f"masks: {what}: give unlabeled pixels the value {IGNORED}",) if what else ()
 
 
-def _tags(id: str, found: Iterable[Any], classes: Classes, problems: list[Problem]) -> tuple[int, ...]:
+def tags_of(id: str, found: Iterable[Any], classes: Classes, problems: list[Problem]) -> tuple[int, ...]:
+    """Label values of an image's tags; those that are no class go to the problems."""
     values = set()
     for tag in _several(found):
         if isinstance(tag, str) and plain(tag.strip()) in classes.names:

@@ -18,6 +18,7 @@ from smidgen.data.digests import Stamp, stamp
 from smidgen.data.images import Broken, header
 from smidgen.data.labels import histogram, size_mismatch
 from smidgen.data.layout import told
+from smidgen.data.volume_files import is_whole
 from smidgen.products.sample import IGNORED, Sample
 
 VERSION = 1
@@ -115,7 +116,8 @@ def _entry(task: _Task, known: Mapping[str, dict[str, Any]], dataset: Dataset) -
     """Outcome of one file as it stands in the cache: taken from there, or found by decoding."""
     if task.path is None:
         return "", asdict(_decode(task))
-    name, meaning = f"{task.kind}:{task.path}", list(task.reader.meaning)
+    part = getattr(task.reader, "z", None)  # the slices of a volume share its file
+    name, meaning = f"{task.kind}:{task.path}{'' if part is None else f'#{part}'}", list(task.reader.meaning)
     try:
         now: Stamp = stamp(task.path)
     except OSError as error:
@@ -272,8 +274,10 @@ def _glance_error(task: _Task, sample: Sample) -> tuple[str, str] | None:
     if task.path is None:
         return None
     try:
-        if not _ends_well(task.path):
+        if not (_ends_well(task.path) and is_whole(task.path)):
             return _decode(task).error
+        if len(sample.size) == 3 or sample.zscored:
+            return None  # frames were compared when the dataset was opened
         if task.kind != "image":
             found = header(task.path).size
             height, width = sample.size

@@ -20,6 +20,8 @@ from smidgen.data.formats import Unannotated, contents_of
 from smidgen.data.layout import nearest
 from smidgen.data.splits import draw, keep
 from smidgen.data.tables import SPLITS
+from smidgen.data.volume_arrays import from_volume_arrays
+from smidgen.data.volume_slices import sliced
 from smidgen.products import pictures
 from smidgen.products.sample import Classes, Sample
 
@@ -30,18 +32,21 @@ USES = ("tags", "masks", "sparse")
 
 
 class Dataset:
-    """Images with whatever labels they have. Nothing changes it: every method returns another view, and arrays are read when asked for.
+    """Images or volumes with whatever labels they have. Nothing changes it: every method returns another view; arrays are read when used.
 
     Args:
         images: (h, w) or (h, w, c) arrays, by id or as a list (ids are then running numbers). Integers are scaled by the range of their
-            type; floats outside [0, 1] by the 1st and 99th percentile of all.
-        masks: Class indices (h, w), 255 = unlabeled pixel; None or missing = no mask. Where there is one class, {0, 255} and booleans
-            do, too.
+            type; floats outside [0, 1] by the 1st and 99th percentile of all. Volumes are (z, y, x) with dims = 3, or (c, z, y, x); each
+            is z-scored.
+        masks: Class indices (h, w) or (z, y, x), 255 = unlabeled pixel; None or missing = no mask. Where there is one class, {0, 255} and
+            booleans do, too.
         tags: Names or label values of the classes that an image holds; () = known to hold none, None or missing = unknown.
         classes: Names in the order of their label values, background included; None: the tags' names, and as many as the masks need.
         background: Label value of the background: 0, or None where every pixel belongs to a real class.
         split: "train", "val" or "test" for each image; missing = train. See also `drawn`.
         groups: Images of one group stay in one split.
+        dims: 3 = the arrays are volumes; None: where one has four axes.
+        spacing_mm: Distance between the voxels of all volumes along z, y, x; None = unknown.
 
     Raises:
         DataError: Something does not fit; all that is wrong is listed.
@@ -62,8 +67,14 @@ class Dataset:
         background: int | None = 0,
         split: Many | None = None,
         groups: Many | None = None,
+        dims: Literal[2, 3] | None = None,
+        spacing_mm: Sequence[float | int] | None = None,
     ):
-        self._contents = from_arrays(images, masks, tags, classes, background, split, groups)
+        given = images.values() if isinstance(images, Mapping) else images
+        if dims == 3 or (dims is None and any(np.ndim(image) == 4 for image in given)):
+            self._contents = from_volume_arrays(images, masks, tags, classes, background, split, groups, spacing_mm)
+        else:
+            self._contents = from_arrays(images, masks, tags, classes, background, split, groups)
         self._key: str | None = None
 
     @classmethod
@@ -78,10 +89,11 @@ class Dataset:
     ) -> Dataset:
         """Read a folder's headers and tables; broken files are listed in `problems`, not raised.
 
-        Folders in the forms of PASCAL VOC, COCO and nnU-Net (2D) are recognized by what lies in them; `notes` says as what they were taken.
+        Folders in the forms of PASCAL VOC, COCO and nnU-Net are recognized by what lies in them; `notes` says as what they were taken. A
+        folder `volumes` holds volumes (docs/guides/volumes.md).
 
         Args:
-            path: The folder, one image, or the .json file of a COCO dataset.
+            path: The folder, one image or volume, or the .json file of a COCO dataset.
             label_folder: Where the labels are, if not in masks/ or labels/ (scribbles).
             val: Share of the groups that are scored, where there is no split.csv; 0 = none.
             seed: Of the drawn split.
@@ -147,6 +159,16 @@ class Dataset:
         return next((sample.channels for sample in self.samples.values()), 3)
 
     @property
+    def dims(self) -> Literal[2, 3]:
+        """Spatial axes of every image: 2, or 3 where they are volumes."""
+        return 3 if any(len(sample.size) == 3 for sample in self.samples.values()) else 2
+
+    @property
+    def zscored(self) -> bool:
+        """Values are z-scored over each case (volumes and their slices), not in [0, 1]."""
+        return any(sample.zscored for sample in self.samples.values())
+
+    @property
     def instance_classes(self) -> Mapping[str, Mapping[int, int]]:
         """Image id -> instance id -> label value, from instances.csv."""
         return self._contents.instance_classes
@@ -181,7 +203,8 @@ class Dataset:
         readers: list[Any] = [sample.read_image, sample.read_label, sample.read_instances]
         read = [(self.digests.of(reader), *reader.meaning) if reader is not None else None for reader in readers]
         classes = self.instance_classes.get(sample.id, {}) if sample.read_instances else {}
-        return sample.id, sample.split, sample.group, sample.tags, sample.sparse, sorted(classes.items()), read
+        known = sample.id, sample.split, sample.group, sample.tags, sample.sparse, sorted(classes.items()), read
+        return known if sample.spacing_mm is None else (*known, sample.spacing_mm, sample.spacing_trusted)
 
     # ---------------------------------------------------------------- parts
 
@@ -278,6 +301,18 @@ class Dataset:
         samples = {id: replace(sample, split=split.get(id, "test")) for id, sample in self.samples.items()}
         return self._of(replace(self._contents, samples=samples, split_drawn=True))
 
+    def slices(self) -> Dataset:
+        """The 2D view of volumes: one sample per slice across z, called `CASE/z007`; those of one case, or of its group, stay together.
+
+        Values are those of the z-scored volume, spacing is that in the plane. What was decoded last is kept, up to some bytes per process.
+
+        Raises:
+            DataError: These are images, no volumes.
+        """
+        if self.dims == 2:
+            raise DataError([Problem(self.name, "holds 2D images, which have no slices", "use them as they are")])
+        return self._with(sliced(self.samples))
+
     def _map_train(self, change: Callable[[Sample], Sample]) -> Dataset:
         return self._with({id: change(sample) if sample.split == "train" else sample for id, sample in self.samples.items()})
 
@@ -287,18 +322,18 @@ class Dataset:
     def _repr_html_(self) -> str:
         """A few images with their labels, for notebooks."""
         ids = [*self.samples][:: max(1, len(self.samples) // SHOWN)][:SHOWN]
-        lines = [f"{len(self.samples)} images; classes: {', '.join(self.classes.names)}"]
+        lines = [f"{len(self.samples)} {'images' if self.dims == 2 else 'volumes'}; classes: {', '.join(self.classes.names)}"]
         return pictures.gallery(f"Dataset {self.name}", (self._drawn(id) for id in ids), lines)
 
     def _drawn(self, id: str) -> tuple[np.ndarray, str]:
         sample = self.samples[id]
-        label = sample.label()
-        drawn = pictures.of_image(sample.image()) if label is None else pictures.laid_over(sample.image(), label, self.classes.background)
+        image, label = sample.shown()
+        drawn = pictures.of_image(image) if label is None else pictures.laid_over(image, label, self.classes.background)
         tags = "tags unknown" if sample.tags is None else ", ".join(self.classes.names[i] for i in sample.tags) or "known to hold none"
         return drawn, f"{id} ({sample.split}): {tags}"
 
     def __repr__(self) -> str:
-        return f"Dataset {self.name}: {len(self.samples)} images, {len(self.classes)} classes"
+        return f"Dataset {self.name}: {len(self.samples)} {'images' if self.dims == 2 else 'volumes'}, {len(self.classes)} classes"
 
 
 def _restricted(sample: Sample, use: str) -> Sample:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ Stamp = tuple[int, int]
 
 
 def stamp(path: str) -> Stamp:
-    """Size and time of a file."""
+    """Size and time of a file; of a folder (Zarr, DICOM) of all files in it."""
     found = Path(path).stat()
-    return found.st_size, found.st_mtime_ns
+    if not stat.S_ISDIR(found.st_mode):
+        return found.st_size, found.st_mtime_ns
+    files = [file.stat() for file in Path(path).rglob("*") if file.is_file()]
+    return sum(file.st_size for file in files), max((file.st_mtime_ns for file in files), default=0)
 
 
 class Digests:
@@ -34,13 +38,12 @@ class Digests:
         return self.file(path) if path is not None else array_digest(reader.array)
 
     def file(self, path: str) -> str:
-        """Digest of a file's bytes; "" where it can't be read."""
+        """Digest of a file's bytes, or of all files in a folder with their names; "" where it can't be read."""
         try:
             now = stamp(path)
             known = self._known.get(path)
             if known is None or known[0] != now:
-                with Path(path).open("rb") as file:
-                    known = now, hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=LENGTH)).hexdigest()
+                known = now, _digest(Path(path))
                 self._known[path] = known
         except OSError:
             return ""
@@ -49,6 +52,15 @@ class Digests:
     def learn(self, path: str, stamp: Stamp, digest: str) -> None:
         """Take over a digest from an earlier run."""
         self._known[path] = (stamp, digest)
+
+
+def _digest(path: Path) -> str:
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        named = "".join(f"{file.relative_to(path).as_posix()}\n{_digest(file)}\n" for file in files)
+        return hashlib.blake2b(named.encode(), digest_size=LENGTH).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=LENGTH)).hexdigest()
 
 
 def array_digest(array: np.ndarray) -> str:

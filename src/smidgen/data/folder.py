@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
@@ -19,7 +19,7 @@ from smidgen.data.arrays import SPARSE
 from smidgen.data.contents import Contents
 from smidgen.data.images import MODE_NOTES, SUFFIXES, Broken, Header, ImageFile, header, stored_values
 from smidgen.data.labels import LOSSY, InstanceFile, LabelFile, Values, histogram, labeled_share, packed, shown, values_of
-from smidgen.data.layout import Layout, Listing, list_files, pair, read_layout, told
+from smidgen.data.layout import IMAGES, Layout, Listing, Sought, list_files, pair, read_layout, told
 from smidgen.data.naming import Named, folder_tags, name_classes, tie_tags
 from smidgen.data.ranges import ranged
 from smidgen.data.splits import draw, group_of, shuffled
@@ -30,6 +30,7 @@ from smidgen.products.sample import Classes, Sample
 MASKS_SEEN = 24
 """So many label files of a kind are decoded to learn what their values mean."""
 INSTANCES = "instances"
+Look = Callable[[Iterable[str]], list[dict[int, int]]]
 
 
 @dataclass
@@ -68,16 +69,16 @@ def from_folder(
     listing, inside = _images(found, only, label_folder)
     names = Names(listing.ids, found.layout.images or "images")
     headers = headers_of(found, listing)
-    tags = _tags(found, names, inside, listing)
-    known, instance_classes = _instance_table(found, names)
+    tags = tags_of(found, names, inside, listing)
+    known, instance_classes = instance_table(found, names)
     named = name_classes(folder, found.layout, tags, known)
     tied, wrong = tie_tags(tags, named)
     found.problems += [*tags.problems, *named.problems, *wrong]
-    labels = {} if only else _label_files(found, listing, label_folder)
-    meanings, named, sparse = _meanings(found, labels, named)
+    labels = {} if only else label_files(found, listing, label_folder)
+    meanings, named, sparse = meanings_of(found, labels, named)
     instances = {} if only else paired(found, listing, INSTANCES, folder / INSTANCES)
     channels = pixel_formats(found, listing, headers)
-    groups = _groups(found, names)
+    groups = groups_of(found, names)
     samples: dict[str, Sample] = {}
     for id, head in sorted(headers.items()):
         file = listing.files[id]
@@ -94,7 +95,7 @@ def from_folder(
             group=groups.get(id),
             path=file,
         )
-    samples, drawn = _split(found, names, samples, val, seed)
+    samples, drawn = split_of(found, names, samples, val, seed)
     samples, scale = ranged(samples, headers, value_range, found.notes)
     return Contents(
         samples,
@@ -129,35 +130,34 @@ def _images(found: Found, only: str | None, label_folder: str | None) -> tuple[L
         extra = {part for part in (label_folder, layout.labels, layout.unlabeled) if part}
         listing = list_files(folder, files.RESERVED | extra)
     if layout.unlabeled:
-        _add_unlabeled(found, listing)
-    _say_ignored(found, listing, name)
+        add_unlabeled(found, listing)
+    say_ignored(found, listing, name)
     if not listing.files:
         raise DataError([_no_images(folder)])
     return listing, name is None and not only
 
 
-def _add_unlabeled(found: Found, listing: Listing) -> None:
+def add_unlabeled(found: Found, listing: Listing, sought: Sought = IMAGES) -> None:
+    """List the folder of further images, too."""
     name = str(found.layout.unlabeled)
     if not (found.folder / name).is_dir():
         raise DataError([Problem(files.YAML, f"unlabeled: there is no folder {name}", "correct the entry, or make the folder")])
-    more = list_files(found.folder / name, prefix=f"{name}/")
+    more = list_files(found.folder / name, prefix=f"{name}/", sought=sought)
     for mine, others in ((listing.files, more.files), (listing.ids, more.ids), (listing.doubled, more.doubled)):
         mine.update(others)  # pyright: ignore[reportArgumentType, reportCallIssue] (the pairs have the same types)
     listing.ignored.extend(more.ignored)
 
 
 def _no_images(folder: Path) -> Problem:
-    if (folder / "volumes").is_dir():
-        remedy = "save their slices as images in images/, masks in masks/"
-        return Problem(f"{folder}/volumes", "volumes are not read by this version", remedy)
     return Problem(str(folder), "no images found", f"put {', '.join(sorted(SUFFIXES))} files into {folder.name}/images")
 
 
-def _say_ignored(found: Found, listing: Listing, name: str | None) -> None:
+def say_ignored(found: Found, listing: Listing, name: str | None, what: str = "image") -> None:
+    """Name what lies among the images and is none, and files of the same name."""
     # Tables and texts are meant to lie beside the images where there is no images folder.
     strange = [one for one in listing.ignored if name or not one.endswith((".csv", ".txt", ".yaml", ".md", ".json"))]
     if strange:
-        found.notes.append(f"{name or found.folder.name}/: ignored {told(strange)} (no image files)")
+        found.notes.append(f"{name or found.folder.name}/: ignored {told(strange)} (no {what} files)")
     report_doubled(found, listing)
 
 
@@ -202,7 +202,8 @@ def pixel_formats(found: Found, listing: Listing, headers: Mapping[str, Header])
 # ---------------------------------------------------------------- tables
 
 
-def _tags(found: Found, names: Names, inside: bool, listing: Listing) -> Tags:
+def tags_of(found: Found, names: Names, inside: bool, listing: Listing) -> Tags:
+    """tags.csv, else folders of tags where images lie directly in the dataset's folder."""
     path = found.folder / "tags.csv"
     if path.is_file():
         return read_tags(path, path.name, names)
@@ -220,7 +221,8 @@ def _tags(found: Found, names: Names, inside: bool, listing: Listing) -> Tags:
     return tags
 
 
-def _instance_table(found: Found, names: Names) -> tuple[dict[int, str], dict[str, dict[int, int]]]:
+def instance_table(found: Found, names: Names) -> tuple[dict[int, str], dict[str, dict[int, int]]]:
+    """instances.csv: names of label values; image id -> instance id -> label value."""
     path = found.folder / "instances.csv"
     if not path.is_file():
         return {}, {}
@@ -229,7 +231,8 @@ def _instance_table(found: Found, names: Names) -> tuple[dict[int, str], dict[st
     return known, classes
 
 
-def _groups(found: Found, names: Names) -> dict[str, str]:
+def groups_of(found: Found, names: Names) -> dict[str, str]:
+    """Image id -> group, where dataset.yaml names a table."""
     if not found.layout.groups:
         return {}
     groups, problems = read_groups(found.folder, found.layout.groups, names)
@@ -237,7 +240,8 @@ def _groups(found: Found, names: Names) -> dict[str, str]:
     return groups
 
 
-def _split(found: Found, names: Names, samples: dict[str, Sample], val: float | int, seed: int) -> tuple[dict[str, Sample], bool]:
+def split_of(found: Found, names: Names, samples: dict[str, Sample], val: float | int, seed: int) -> tuple[dict[str, Sample], bool]:
+    """The samples with their splits, from split.csv or drawn; and whether they were drawn."""
     path = found.folder / "split.csv"
     if not path.is_file():
         split = draw(samples, val, seed)
@@ -260,7 +264,7 @@ def _split(found: Found, names: Names, samples: dict[str, Sample], val: float | 
 # ---------------------------------------------------------------- labels
 
 
-def _label_files(found: Found, listing: Listing, label_folder: str | None) -> dict[str, str]:
+def label_files(found: Found, listing: Listing, label_folder: str | None, sought: Sought = IMAGES) -> dict[str, str]:
     """Image id -> label file."""
     wanted = label_folder or found.layout.labels
     there = [name for name in files.LABEL_FOLDERS if (found.folder / name).is_dir()]
@@ -272,17 +276,17 @@ def _label_files(found: Found, listing: Listing, label_folder: str | None) -> di
         raise DataError([Problem(setting, f"there is no folder {name} in {found.folder.name}", "correct it, or make the folder")])
     if wanted is None and len(there) > 1:
         found.notes.append(f"{there[1]}/ is not read, because there is {name}/ (dataset.yaml: `labels: {there[1]}` reads it)")
-    return paired(found, listing, name, found.folder / name)
+    return paired(found, listing, name, found.folder / name, sought)
 
 
-def paired(found: Found, listing: Listing, name: str, folder: Path) -> dict[str, str]:
+def paired(found: Found, listing: Listing, name: str, folder: Path, sought: Sought = IMAGES) -> dict[str, str]:
     """Image id -> its file in a folder of labels; files without an image go to the problems."""
     if not folder.is_dir():
         return {}
-    labels = list_files(folder)
+    labels = list_files(folder, sought=sought)
     report_doubled(found, labels)
     if labels.ignored:
-        found.notes.append(f"{name}/: ignored {told(labels.ignored)} (no image files)")
+        found.notes.append(f"{name}/: ignored {told(labels.ignored)} (no {'image' if sought is IMAGES else 'volume'} files)")
     pairs = pair(listing.files, labels.files)
     if any(pairs.affix):
         found.notes.append(f"{name}/: files are called like their image with {' and '.join(part for part in pairs.affix if part)} added")
@@ -297,12 +301,22 @@ def _kind(path: str) -> bool:
     return PurePath(path).suffix.lower() in LOSSY
 
 
-def _meanings(found: Found, labels: Mapping[str, str], named: Named) -> tuple[dict[bool, Values], Named, bool]:
-    """What label values mean, the classes with a name for the only class of a set without names, and whether labels are sparse."""
+def meanings_of(
+    found: Found, labels: Mapping[str, str], named: Named, look: Look | None = None, formats: str = "PNG or TIFF"
+) -> tuple[dict[bool, Values], Named, bool]:
+    """What label values mean, the classes with a name for the only class of a set without names, and whether labels are sparse.
+
+    Args:
+        found: Gets notes and problems.
+        labels: Image id -> label file.
+        named: The classes.
+        look: Decodes some label files: their paths -> stored value -> pixels of each. None: of images.
+        formats: What files that keep values are called.
+    """
     if not labels:
         return {}, named, False
     two = named.classes.background == 0 and len(named.classes) <= 2
-    samples = {kind: _histograms(path for path in labels.values() if _kind(path) == kind) for kind in (False, True)}
+    samples = {kind: (look or _histograms)(path for path in labels.values() if _kind(path) == kind) for kind in (False, True)}
     meanings = {kind: values_of(seen, two) for kind, seen in samples.items()}
     if found.layout.values:
         listed, wrong = coding.coded(found.layout.values, named.classes)
@@ -312,9 +326,10 @@ def _meanings(found: Found, labels: Mapping[str, str], named: Named) -> tuple[di
     name = Path(os.path.relpath(next(iter(labels.values())), found.folder)).parts[0]
     if not named.source and not found.layout.values:
         named = _nameless(named, [value for seen in samples.values() for one in seen for value in one], meanings)
-    _ask(found, name, named, [one for kind, seen in samples.items() if meanings[kind].meaning == "ids" for one in seen])
+    rare = look is not None  # what is looked for fills a small part of a volume
+    _ask(found, name, named, rare, [one for kind, seen in samples.items() if meanings[kind].meaning == "ids" for one in seen])
     for kind, seen in samples.items():
-        _say_meaning(found, name, kind, meanings[kind], seen, named.classes)
+        _say_meaning(found, f"{name}/ ({'JPEG' if kind else formats})", meanings[kind], seen, named.classes)
     shares = [labeled_share(one, meanings[kind]) for kind, seen in samples.items() for one in seen]
     sparse = bool(shares) and statistics.median(shares) < SPARSE
     if sparse:
@@ -323,7 +338,7 @@ def _meanings(found: Found, labels: Mapping[str, str], named: Named) -> tuple[di
     return meanings, named, sparse
 
 
-def _ask(found: Found, name: str, named: Named, seen: list[dict[int, int]]) -> None:
+def _ask(found: Found, name: str, named: Named, rare: bool, seen: list[dict[int, int]]) -> None:
     """Ask for what is not sure about class indices, and say what is strange."""
     what, remedy, too_doubtful = coding.doubt(name, seen, named.classes)
     if named.unsure:
@@ -332,7 +347,7 @@ def _ask(found: Found, name: str, named: Named, seen: list[dict[int, int]]) -> N
         found.problems.append(Problem(f"{name}/", f"label values are not sure: {named.unsure}", ways))
     elif what and too_doubtful:
         found.problems.append(Problem(f"{name}/", what, f"{remedy}; else {coding.kept(named.classes)}"))
-    elif what:
+    elif what and not rare:
         found.notes.append(f"{name}/: {what}: {remedy}")
 
 
@@ -358,8 +373,8 @@ def _nameless(named: Named, values: list[int], meanings: Mapping[bool, Values]) 
     return replace(named, classes=Classes(names, background), unsure=unsure)
 
 
-def _say_meaning(found: Found, name: str, lossy: bool, values: Values, seen: list[dict[int, int]], classes: Classes) -> None:
-    which, zero = f"{name}/ ({'JPEG' if lossy else 'PNG or TIFF'})", classes.names[0]
+def _say_meaning(found: Found, which: str, values: Values, seen: list[dict[int, int]], classes: Classes) -> None:
+    zero = classes.names[0]
     if values.meaning == "two values":
         told_by = f"only these two values in {len(seen)} files looked at"
         found.notes.append(f"{which}: 0 = {zero}, {shown(values.foreground)} = {classes.names[1]} ({told_by})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from smidgen.data import coco, coco_entries, nnunet, voc
@@ -10,6 +11,8 @@ from smidgen.data.coco import Unannotated
 from smidgen.data.contents import Contents
 from smidgen.data.folder import from_folder
 from smidgen.data.layout import LABEL_FOLDERS, YAML
+from smidgen.data.volume_folder import from_volume_folder, volume_folder
+from smidgen.products.sample import Sample
 
 OWN = (*LABEL_FOLDERS, "scribbles", "tags.csv", "classes.txt", "instances.csv", YAML)
 """What only a folder in smidgen's own form has; then nothing else is looked for."""
@@ -31,4 +34,36 @@ def contents_of(path: str | Path, label_folder: str | None, drawing: Drawing, un
             return voc.from_voc(root, drawing)
         if files := coco.coco_files(folder):
             return coco.from_coco(files, folder, drawing, unannotated)
-    return from_folder(path, label_folder, drawing.val, drawing.seed, drawing.value_range)
+    volumes = volume_folder(folder) if folder.exists() else None
+
+    def own(labels: str | None) -> Contents:
+        if volumes is not None:
+            return from_volume_folder(path, volumes, labels, drawing)
+        return from_folder(path, labels, drawing.val, drawing.seed, drawing.value_range)
+
+    return own(None) if label_folder is None else scored_by_masks(own(label_folder), own(None), label_folder)
+
+
+def scored_by_masks(contents: Contents, usual: Contents, label_folder: str) -> Contents:
+    """Scribbles are learned from, and not scored by: val and test keep the masks that they have in the usual folder.
+
+    Args:
+        contents: With the labels of another folder.
+        usual: With the usual ones.
+        label_folder: The other folder.
+    """
+    masks = {id: one for id, one in usual.samples.items() if one.split != "train" and one.read_label is not None and not one.sparse}
+    kept = {id: one for id, one in masks.items() if id in contents.samples and not _same(one, contents.samples[id])}
+    if not kept:
+        return contents
+    samples = {
+        id: replace(one, read_label=kept[id].read_label, sparse=False) if id in kept else one for id, one in contents.samples.items()
+    }
+    there = {str(problem) for problem in contents.problems}
+    wrong = tuple(one for one in usual.problems if set(one.ids) & set(kept) and str(one) not in there)
+    note = f"{label_folder}/: learned from in train; {len(kept)} images of val and test are scored by the masks that they have"
+    return replace(contents, samples=samples, problems=(*contents.problems, *wrong), notes=(*contents.notes, note))
+
+
+def _same(one: Sample, other: Sample) -> bool:
+    return one.read_label == other.read_label

@@ -26,6 +26,8 @@ END_SHARE = 0.9
 PICTURE_SHARE = 0.75
 """A file with a smaller share is no mask."""
 SHOWN = 4
+ROWS = 4096
+"""Rows that are counted together."""
 
 Meaning = Literal["ids", "two values", "threshold", "listed"]
 """ids: class indices. two values: 0 is the background, the other one the only class. threshold: the same, split at mid-gray. listed: each
@@ -267,10 +269,12 @@ def listed(strange: Integer[np.ndarray, " n"]) -> str:
 # ---------------------------------------------------------------- what values mean
 
 
-def histogram(stored: Integer[np.ndarray, "h w"]) -> dict[int, int]:
+def histogram(stored: Integer[np.ndarray, "h *w"]) -> dict[int, int]:
     """Stored value -> pixels."""
     if stored.dtype == np.uint8:
-        counts = np.bincount(stored.ravel(), minlength=256)
+        counts = np.zeros(256, np.int64)
+        for start in range(0, max(1, len(stored)), ROWS):  # bincount makes eight bytes of each
+            counts += np.bincount(stored[start : start + ROWS].ravel(), minlength=256)
         return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
     values, counts = np.unique(stored, return_counts=True)
     return dict(zip(map(int, values), map(int, counts), strict=True))

@@ -7,7 +7,7 @@ import os
 import unicodedata
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Literal
 
 import yaml
@@ -17,6 +17,7 @@ from smidgen.core.errors import DataError, Problem
 from smidgen.core.settings import Frozen
 from smidgen.data.broken import unread
 from smidgen.data.images import SUFFIXES
+from smidgen.data.volume_files import suffix_of
 
 YAML = "dataset.yaml"
 LABEL_FOLDERS = ("masks", "labels")
@@ -30,7 +31,7 @@ class Layout(Frozen):
     """dataset.yaml; every entry may be missing."""
 
     images: str | None = None
-    """Folder of the images, relative to the dataset's; default images, or the dataset's folder itself."""
+    """Folder of the images or volumes, relative to the dataset's; default images or volumes, or the dataset's folder itself."""
     labels: str | None = None
     """Folder of the masks; default masks, else labels."""
     classes: tuple[str, ...] | str | None = None
@@ -76,9 +77,9 @@ def plain(name: str) -> str:
 
 
 def without_suffix(name: str) -> str:
-    """An id: the file name without what follows its last dot."""
-    head, dot, _ = name.rpartition(".")
-    return head if dot and head and "/" not in name[len(head) :] and not head.endswith("/") else name
+    """An id: the file name without `.nii.gz`, `.ome.zarr`, or what follows its last dot."""
+    head = name.removesuffix(suffix_of(name))
+    return head if head and not head.endswith("/") else name
 
 
 def nearest(name: str, known: Collection[str]) -> str | None:
@@ -119,23 +120,40 @@ def _wrong_entry(where: tuple[int | str, ...], message: str) -> Problem:
     return Problem(YAML, f"unknown entry {name}", f"did you mean {near}?" if near else f"known are {', '.join(Layout.model_fields)}")
 
 
-def list_files(folder: Path, skip: Collection[str] = (), prefix: str = "") -> Listing:
+@dataclass(frozen=True)
+class Sought:
+    """What is listed.
+
+    Args:
+        suffixes: Of files, in small letters.
+        is_one: Whether a folder is one thing by itself (a Zarr array, a series of slices), so that nothing in it is listed.
+    """
+
+    suffixes: frozenset[str] = SUFFIXES
+    is_one: Callable[[str], bool] = lambda path: False
+
+
+IMAGES = Sought()
+
+
+def list_files(folder: Path, skip: Collection[str] = (), prefix: str = "", sought: Sought = IMAGES) -> Listing:
     """All image files below a folder, in order of name.
 
     Args:
         folder: Where to look, subfolders included; hidden files and folders are left out.
         skip: Names of folders directly below that are left out.
         prefix: Put before every id and file name.
+        sought: Other things than images.
 
     Raises:
         DataError: A folder may not be read.
     """
     listing = Listing()
-    _walk(str(folder), prefix, frozenset(skip), listing, {os.path.realpath(folder)})
+    _walk(str(folder), prefix, frozenset(skip), listing, {os.path.realpath(folder)}, sought)
     return listing
 
 
-def _walk(folder: str, prefix: str, skip: frozenset[str], listing: Listing, seen: set[str]) -> None:
+def _walk(folder: str, prefix: str, skip: frozenset[str], listing: Listing, seen: set[str], sought: Sought) -> None:
     try:
         with os.scandir(folder) as found:
             entries = sorted(found, key=lambda entry: entry.name)
@@ -147,14 +165,19 @@ def _walk(folder: str, prefix: str, skip: frozenset[str], listing: Listing, seen
             listing.ignored.append(f"{prefix}{name} (its name is no UTF-8: rename it)")
         elif _answers(entry.is_dir):
             folders.append(entry)
+        elif entry.name.startswith(".") or suffix_of(entry.name).lower() not in sought.suffixes or not _is_file(entry):
+            listing.ignored.append(prefix + plain(entry.name))
         else:
             _add(entry, prefix + plain(entry.name), listing)
     for entry in folders:
         real = os.path.realpath(entry.path)
         if entry.name in skip or entry.name.startswith(".") or real in seen:
             continue
+        if sought.is_one(entry.path):
+            _add(entry, prefix + plain(entry.name), listing)
+            continue
         before = len(listing.files)
-        _walk(entry.path, f"{prefix}{plain(entry.name)}/", frozenset(), listing, seen | {real})
+        _walk(entry.path, f"{prefix}{plain(entry.name)}/", frozenset(), listing, seen | {real}, sought)
         if len(listing.files) == before:
             listing.ignored.append(f"{prefix}{plain(entry.name)}/")
 
@@ -172,10 +195,11 @@ def _answers(question: Callable[[], bool]) -> bool:
         return False
 
 
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    return entry.is_symlink() or entry.is_file()
+
+
 def _add(entry: os.DirEntry[str], name: str, listing: Listing) -> None:
-    if entry.name.startswith(".") or PurePath(entry.name).suffix.lower() not in SUFFIXES or not (entry.is_symlink() or entry.is_file()):
-        listing.ignored.append(name)
-        return
     id = without_suffix(name)
     if id in listing.files:
         listing.doubled.setdefault(id, []).append(entry.path)

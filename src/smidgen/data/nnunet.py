@@ -1,4 +1,4 @@
-"""Reads nnU-Net datasets of 2D images: imagesTr, labelsTr, imagesTs, dataset.json; one file per channel, or one color file per case."""
+"""Reads nnU-Net datasets: imagesTr, labelsTr, imagesTs, dataset.json; one file per channel, or one color file per case; 2D or volumes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from smidgen.data.assembling import OURS, Drawing, Parts, assemble
 from smidgen.data.contents import Contents
 from smidgen.data.folder import Found, report_doubled
 from smidgen.data.images import SUFFIXES, Broken, Header, header
-from smidgen.data.layout import Layout, Listing, list_files, told
+from smidgen.data.layout import IMAGES, Layout, Listing, Sought, list_files, told
 from smidgen.data.mapped import MappedLabelFile
 from smidgen.data.naming import BACKGROUND
+from smidgen.data.nnunet_volumes import VolumeParts, assemble_volumes, sought_in
+from smidgen.data.volume_files import NIFTI, suffix_of
 from smidgen.products.sample import IGNORED, Classes
 
 JSON = "dataset.json"
@@ -24,8 +26,6 @@ TRAIN, TEST = ("imagesTr", "labelsTr"), ("imagesTs", "labelsTs")
 SPLITS = "splits_final.json"
 IGNORE = "ignore"
 CHANNEL = re.compile(r"(.+)_(\d{4})$")
-VOLUMES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
-ONLY_2D = "nnU-Net sets are read where each file is one 2D image (PNG, TIFF, BMP); volumes are not: save their slices as images"
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,13 @@ def from_nnunet(folder: Path, drawing: Drawing) -> Contents:
         drawing: How a split is drawn, and floats are scaled.
 
     Raises:
-        DataError: dataset.json is missing or wrong, there are volumes, or the files' names do not fit it.
+        DataError: dataset.json is missing or wrong, or the files' names do not fit it.
     """
     found = Found(folder.absolute(), Layout())
     table = _table(found)
-    cases, listing = _cases(found, table)
-    labels = _labels(found, cases)
+    sought = sought_in(found.folder / TRAIN[0], table.ending)
+    cases, listing = _cases(found, table, sought)
+    labels = _labels(found, cases, sought)
     order = sorted(table.names)
     lookup = {value: i for i, value in enumerate(order)} | ({} if table.ignored is None else {table.ignored: IGNORED})
     _say(found, table, cases, labels, order)
@@ -81,18 +82,25 @@ def from_nnunet(folder: Path, drawing: Drawing) -> Contents:
         "" if table.ignored is None else f" and {table.ignored} (ignore)"
     )
 
+    numbers = {} if order == list(range(len(order))) else {table.names[value]: value for value in order}
+    classes = Classes(tuple(table.names[value] for value in order), 0 if table.background else None)
+    if sought is not IMAGES:
+        stored, tests = tuple(sorted(lookup.items())), frozenset(cases.tests)
+        volumes = VolumeParts(found, cases.files, labels, classes, stored, known, _split(found, cases), tests, numbers)
+        return assemble_volumes(volumes, drawing)
+
     def label(id: str, head: Header) -> MappedLabelFile | None:
         return MappedLabelFile(labels[id], head.size, tuple(sorted(lookup.items())), known=known) if id in labels else None
 
     parts = Parts(
         found,
         listing,
-        Classes(tuple(table.names[value] for value in order), 0 if table.background else None),
+        classes,
         label,
         split=_split(found, cases),
         tests=frozenset(cases.tests),
-        ids={} if order == list(range(len(order))) else {table.names[value]: value for value in order},
-        mask_values=() if order == list(range(len(order))) or order[-1] >= 1 << 16 else tuple(order),  # PNG holds 16 bits
+        ids=numbers,
+        mask_values=() if not numbers or order[-1] >= 1 << 16 else tuple(order),  # PNG holds 16 bits
         channels=cases.files,
     )
     return assemble(parts, drawing)
@@ -154,14 +162,14 @@ def _label_names(labels: Mapping[str, Any]) -> tuple[dict[int, str], int | None]
 # ---------------------------------------------------------------- files
 
 
-def _cases(found: Found, table: _Table) -> tuple[_Cases, Listing]:
+def _cases(found: Found, table: _Table, sought: Sought) -> tuple[_Cases, Listing]:
     cases, listing = _Cases(), Listing()
     for name in (TRAIN[0], TEST[0]):
         if not (found.folder / name).is_dir():
             continue
-        files = _files(found, name, table)
+        files = _files(found, name, table, sought)
         several = _by_case(files)
-        _check_channels(found, name, table, several, files)
+        _check_channels(found, name, table, several, files, sought)
         for case, channels in several.items():
             if case in cases.files:
                 what = f"{case} is in {TRAIN[0]} and in {TEST[0]}"
@@ -174,19 +182,14 @@ def _cases(found: Found, table: _Table) -> tuple[_Cases, Listing]:
     return cases, listing
 
 
-def _files(found: Found, folder: str, table: _Table) -> dict[str, str]:
+def _files(found: Found, folder: str, table: _Table, sought: Sought) -> dict[str, str]:
     """Name without suffix -> path."""
-    listing = list_files(found.folder / folder)
+    listing = list_files(found.folder / folder, sought=sought)
     report_doubled(found, listing)
-    volumes = [name for name in listing.ignored if name.lower().endswith(VOLUMES)]
-    if volumes:
-        endings = sorted({next(end for end in VOLUMES if name.lower().endswith(end)) for name in volumes})
-        there = f"{folder}/: {len(volumes)} volumes ({told(volumes)}; they end in {told(endings)}, {JSON} says {table.ending})"
-        raise DataError([Problem(there, "volumes can't be read", ONLY_2D)])
     if not listing.files and folder == TRAIN[0]:
         what = f"no images found: looked for *{table.ending}" + (f", there is {told(listing.ignored)}" if listing.ignored else "")
-        raise DataError([Problem(f"{folder}/", what, f"copy images of one of {told(sorted(SUFFIXES))} there")])
-    endings = sorted({Path(path).suffix for path in listing.files.values()})
+        raise DataError([Problem(f"{folder}/", what, f"copy images of one of {told(sorted((*SUFFIXES, *NIFTI)))} there")])
+    endings = sorted({suffix_of(path) for path in listing.files.values()})
     if endings and endings != [table.ending]:
         found.notes.append(f"{JSON} says files end in {table.ending}; those in {folder}/ end in {told(endings)} and are read all the same")
     return listing.files
@@ -202,17 +205,20 @@ def _by_case(files: Mapping[str, str]) -> dict[str, dict[int, str]]:
     return cases
 
 
-def _check_channels(found: Found, folder: str, table: _Table, cases: Mapping[str, dict[int, str]], files: Mapping[str, str]) -> None:
+def _check_channels(
+    found: Found, folder: str, table: _Table, cases: Mapping[str, dict[int, str]], files: Mapping[str, str], sought: Sought
+) -> None:
     """The channels that names tell are those that dataset.json declares.
 
     Raises:
         DataError: Numbers at the end of names seem to be something else than channels.
     """
     declared, labels = len(table.channels), found.folder / TRAIN[1]
-    wrong = {case: channels for case, channels in cases.items() if sorted(channels) != list(range(_expected(channels, declared)))}
+    expected = {case: _expected(channels, declared) if sought is IMAGES else declared for case, channels in cases.items()}
+    wrong = {case: channels for case, channels in cases.items() if sorted(channels) != list(range(expected[case]))}
     if not wrong:
         return
-    with_labels = {Path(path).stem for path in list_files(labels).files.values()} if labels.is_dir() else set()
+    with_labels = set(list_files(labels, sought=sought).files) if labels.is_dir() else set()
     if with_labels & set(files) or len(wrong) == len(cases):
         case, channels = next(iter(wrong.items()))
         names = told([Path(path).name for path in channels.values()])
@@ -235,13 +241,13 @@ def _expected(channels: Mapping[int, str], declared: int) -> int:
         return 1  # the file is named when its header is read
 
 
-def _labels(found: Found, cases: _Cases) -> dict[str, str]:
+def _labels(found: Found, cases: _Cases, sought: Sought) -> dict[str, str]:
     """Case -> label file; training cases without one are named."""
     labels: dict[str, str] = {}
     for name in (TRAIN[1], TEST[1]):
         if not (found.folder / name).is_dir():
             continue
-        for case, path in list_files(found.folder / name).files.items():
+        for case, path in list_files(found.folder / name, sought=sought).files.items():
             if case in cases.files:
                 labels[case] = path
             else:

@@ -36,8 +36,8 @@ class Pair:
         """Names the image in messages."""
         return self.sample.path
 
-    def read(self) -> tuple[Float[np.ndarray, "c h w"], LabelMap]:
-        """Image in [0, 1] and label, of one size.
+    def read(self) -> tuple[Float[np.ndarray, "c *space"], LabelMap]:
+        """Image, in [0, 1] or z-scored, and label, of one size.
 
         Raises:
             ShapeError: They differ in size.

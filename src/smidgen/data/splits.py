@@ -12,6 +12,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from smidgen.core.errors import SettingsError
 from smidgen.products.sample import Sample
 
+GROUPS = "groups"
+"""What follows a number of groups."""
+
 
 def shuffled(names: Iterable[str], *seed: object) -> list[str]:
     """Names in an order that depends on the seed and on each name alone."""
@@ -77,17 +80,22 @@ def keep(samples: Mapping[str, Sample], labeled: int | str, seed: int) -> set[st
 
     Args:
         samples: The train items.
-        labeled: How many (10), which share of those with labels ("5%", at least one), or "all".
+        labeled: How many (10), which share of those with labels ("5%", at least one), how many groups ("3groups"), or "all".
         seed: Of the drawn order.
 
     Raises:
         SettingsError: No such number, or more than there are.
     """
     have = [id for id, sample in samples.items() if has_dense(sample)]
-    number = _number(labeled, len(have))
-    if number > len(have):
-        raise SettingsError(f"labeled = {labeled}: only {len(have)} train images have masks; choose at most {len(have)}")
     ranks = {group: i for i, group in enumerate(shuffled((group_of(samples[id]) for id in have), seed, "labeled"))}
+    said = str(labeled).strip()
+    by_group = said.endswith(GROUPS)
+    number = _number(said.removesuffix(GROUPS) if by_group else said, len(ranks if by_group else have))
+    if number > len(ranks if by_group else have):
+        what = f"{len(ranks)} groups of train images" if by_group else f"{len(have)} train images"
+        raise SettingsError(f"labeled = {labeled}: only {what} have masks; choose at most that many")
+    if by_group:
+        return {id for id in have if ranks[group_of(samples[id])] < number}
     within = {id: i for i, id in enumerate(shuffled(have, seed, "labeled"))}
     have.sort(key=lambda id: (ranks[group_of(samples[id])], within[id]))
     return set(have[:number])
@@ -106,4 +114,4 @@ def _number(labeled: int | str, all: int) -> int:
             return int(text)
     except ValueError:
         pass
-    raise SettingsError(f"labeled = {labeled}: expected a number of images like 10, a share like 5%, or all")
+    raise SettingsError(f"labeled = {labeled}: expected a number of images like 10, a share like 5%, groups like 3groups, or all")

@@ -17,10 +17,13 @@ from smidgen.data.images import Broken
 from smidgen.data.labels import histogram
 from smidgen.data.splits import group_of, has_dense, shuffled
 from smidgen.data.tables import SPLITS
+from smidgen.data.volume_summary import VolumeSummary, summarize_volumes
 from smidgen.products.sample import IGNORED, Sample
 
 MASKS_SEEN = 100
-"""So many masks are decoded for the shares of the classes, when not all are."""
+"""So many masks are decoded for the shares of the classes, when not all are,"""
+PIXELS_SEEN = 200_000_000
+"""but no further one beyond so many pixels or voxels."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Summary:
         images: Number of readable images.
         splits: Split -> counts; empty splits are left out.
         split_drawn: The split was drawn, nobody wrote it down.
-        smallest: Height and width of the image with the fewest pixels; median and largest alike.
+        smallest: Height and width (of volumes depth, height and width) of the image with the fewest pixels; median and largest alike.
         median: Of the image in the middle.
         largest: Of the image with the most pixels.
         modes: Pixel format as stored -> images.
@@ -90,6 +93,8 @@ class Summary:
         remarks: What limits the result without being wrong.
         problems: What is wrong.
         full: Every file was decoded.
+        dims: Spatial axes: 2, or 3 for volumes.
+        volumes: What there is to tell of volumes only; None for images.
     """
 
     name: str
@@ -110,6 +115,8 @@ class Summary:
     remarks: tuple[str, ...]
     problems: tuple[Problem, ...]
     full: bool
+    dims: int = 2
+    volumes: VolumeSummary | None = None
 
 
 def summarize(dataset: Dataset, full: bool = False, cache: Path | None = None, progress: Progress | None = None) -> Summary:
@@ -125,6 +132,8 @@ def summarize(dataset: Dataset, full: bool = False, cache: Path | None = None, p
     samples = dataset.samples.values()
     masks, broken = _mask_values(dataset) if facts is None else (facts.values(dataset.samples.values()), {})
     problems = judge(dataset, facts) if facts is not None else _with(glance(dataset), broken)
+    volumes, limits, undecoded = summarize_volumes(dataset, masks) if dataset.dims == 3 else (None, [], [])
+    problems = problems if facts is not None else _with(problems, {one.ids[0]: one for one in undecoded})
     sizes = sorted((sample.size for sample in samples), key=lambda size: (int(np.prod(size)), size)) or [(0, 0)]
     shares = [1 - one.get(IGNORED, 0) / sum(one.values()) for one in masks.values()]
     return Summary(
@@ -143,9 +152,11 @@ def summarize(dataset: Dataset, full: bool = False, cache: Path | None = None, p
         sum(sample.read_label is not None for sample in samples),
         float(np.median(shares)) if shares else None,
         dataset.notes,
-        (*remarks(dataset, facts), *(_one_class(dataset, masks) if facts is None else ())),
+        (*remarks(dataset, facts), *limits, *(_one_class(dataset, masks) if facts is None else ())),
         tuple(problems),
         full,
+        dataset.dims,
+        volumes,
     )
 
 
@@ -178,9 +189,12 @@ def _one_class(dataset: Dataset, masks: Mapping[str, dict[int, int]]) -> Iterabl
 def _mask_values(dataset: Dataset) -> tuple[dict[str, dict[int, int]], dict[str, Problem]]:
     """Id -> class index -> pixels of a sample of the masks; id -> what is wrong with it."""
     ids = [id for id, sample in dataset.samples.items() if sample.read_label is not None]
-    found, broken = {}, {}
+    found, broken, pixels = {}, {}, 0
     for id in shuffled(ids, "summary")[:MASKS_SEEN]:
         reader: Any = dataset.samples[id].read_label
+        pixels += int(np.prod(dataset.samples[id].size))
+        if pixels > PIXELS_SEEN and found:
+            break
         try:
             found[id] = histogram(reader.read())
         except Broken as error:

@@ -24,17 +24,17 @@ TRIES = 5
 
 @dataclass(frozen=True)
 class View:
-    """One image's part that is trained on, square.
+    """One image's part that is trained on, of a fixed size.
 
     Args:
-        image: Values in [0, 1].
+        image: Values in [0, 1], or z-scored ones.
         label: Class index per pixel, 255 = ignored (also where the image ended).
         confidence: In [0, 1], how sure each label is; 0 where the image ended. None where none was given.
     """
 
-    image: Float[Tensor, "c h w"]
-    label: UInt8[Tensor, "h w"]
-    confidence: Float[Tensor, "h w"] | None = None
+    image: Float[Tensor, "c *space"]
+    label: UInt8[Tensor, "*space"]
+    confidence: Float[Tensor, "*space"] | None = None
 
 
 @dataclass(frozen=True)

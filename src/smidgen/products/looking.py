@@ -1,4 +1,4 @@
-"""How a trained network looks at an image of any size: shrunk as in training, whole, or window by window. Torch-free.
+"""How a trained network looks at an image of any size: shrunk as in training, whole, or window by window. Torch-free. Volumes: `volumes`.
 
 What looks is behind a protocol: a network in torch (`segmenter`) or in onnxruntime (`onnx`) is led over the image by the same lines. What
 is finished is handed on row by row, so that neither image nor result has to fit in memory.
@@ -10,64 +10,21 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 
 from smidgen.core.conventions import ValueRange
-from smidgen.core.errors import ShapeError
+from smidgen.products import volumes
+from smidgen.products.looks import MAX_PIXELS, Looks, check_channels
 from smidgen.products.resizing import enlarged_probs, resized
-from smidgen.products.sample import Classes
 from smidgen.products.scores import Scores
 from smidgen.products.windows import sliding, whole
 
-MAX_PIXELS = 2_000_000
-"""Pixels that a network sees at once unless told otherwise."""
-
-
-@runtime_checkable
-class Looks(Protocol):
-    """Gives class probabilities."""
-
-    @property
-    def classes(self) -> Classes:
-        """What the channels of the probabilities mean."""
-        ...
-
-    @property
-    def channels(self) -> int:
-        """Channels of its images."""
-        ...
-
-    def zoom(self, size: Sequence[int]) -> float:
-        """Factor in (0, 1] that an image of this size is shrunk by."""
-        ...
-
-    def window(self, size: Sequence[int], window: int = 0, max_pixels: int = MAX_PIXELS, scale: float = 1.0) -> int:
-        """Side of the sliding window, in pixels as the network sees it; 0 = the image is looked at whole."""
-        ...
-
-    def look(self, image: Float[np.ndarray, "c h w"], scales: Sequence[float], flip: bool, zoom: float) -> Float32[np.ndarray, "k h w"]:
-        """Class probabilities of one window or small image at its size, averaged over scales and mirroring."""
-        ...
-
-    def scored(self, probs: Float[np.ndarray, "k h w"], tags: Sequence[int] | None, keep_probs: bool) -> Scores:
-        """Class and confidence of every pixel."""
-        ...
+__all__ = ["MAX_PIXELS", "Looks", "Predicts", "Usage", "check_channels", "in_one_look", "joined", "strips"]
 
 
 def in_one_look(model: Looks, size: Sequence[int], scales: Sequence[float], window: int, max_pixels: int) -> bool:
     """Whether an image of this size is looked at whole, and its probabilities fit in memory at its own size."""
     return size[0] * size[1] <= max_pixels and model.window(size, window, max_pixels, max(scales)) == 0
-
-
-def check_channels(image: Any, channels: int) -> None:
-    """Refuse what is no image with the channels of a network.
-
-    Raises:
-        ShapeError: With the remedy.
-    """
-    if image.ndim != 3 or image.shape[0] not in (1, channels):
-        found = tuple(image.shape)
-        raise ShapeError(f"image: expected shape ({channels}, h, w), found {found}; this model takes {channels} channels: convert it")
 
 
 def strips(
@@ -86,7 +43,8 @@ def strips(
 
     Args:
         model: Looks.
-        image: Values in [0, 1]: an array, or anything with a shape (c, h, w) that is cut by slices.
+        image: Values in [0, 1], or z-scored: an array, or anything with a shape (c, h, w) that is cut by slices; or a volume (c, d, h, w),
+            which comes as slices from first to last.
         tags: As in `Predicts.predict`, like all that follow.
         scales: Factors on the image.
         flip: Average with the mirrored image.
@@ -98,7 +56,11 @@ def strips(
     Raises:
         ShapeError: Not an image with the channels of this network.
     """
-    check_channels(image, model.channels)
+    check_channels(image, model.channels, model.dims, model.zscored)
+    if image.ndim == 4:
+        way: dict[str, Any] = {"window": window, "overlap": overlap, "max_pixels": max_pixels, "keep_probs": keep_probs, "most": 0}
+        yield from (part for _, _, part in volumes.blocks(model, image, tags, scales, flip, **way))
+        return
     size, zoom = tuple(image.shape[1:]), model.zoom(image.shape[1:])
     if in_one_look(model, size, scales, window, max_pixels):
         yield model.scored(model.look(np.asarray(image[:, :, :]), scales, flip, zoom), tags, keep_probs)
@@ -152,8 +114,23 @@ class Usage(Protocol):
         ...
 
     @property
-    def patch(self) -> int:
-        """Side of the training views; 0 = unknown."""
+    def patch(self) -> int | tuple[int, ...]:
+        """Side or sides of the training views; 0 = unknown."""
+        ...
+
+    @property
+    def dims(self) -> int:
+        """Spatial axes of what it sees at once: 2 or 3."""
+        ...
+
+    @property
+    def zscored(self) -> bool:
+        """Whether it takes z-scored values."""
+        ...
+
+    @property
+    def spacing_mm(self) -> tuple[float, ...] | None:
+        """Distance between voxels in training; None = unknown or of no matter."""
         ...
 
 
@@ -184,6 +161,26 @@ class Predicts:
         """What masks hold for each class; () = its label value."""
         return self._usage.mask_values
 
+    @property
+    def dims(self) -> int:
+        """Spatial axes of what it sees at once: 2 or 3."""
+        return self._usage.dims
+
+    @property
+    def zscored(self) -> bool:
+        """It takes volumes, or slices of them, z-scored over the case; else images in [0, 1]."""
+        return self._usage.zscored
+
+    @property
+    def patch(self) -> int | tuple[int, ...]:
+        """Side or sides of the training views; 0 = unknown."""
+        return self._usage.patch
+
+    @property
+    def spacing_mm(self) -> tuple[float, ...] | None:
+        """Distance between voxels in training; None = unknown or of no matter."""
+        return self._usage.spacing_mm
+
     def zoom(self, size: Sequence[int]) -> float:
         """Factor in (0, 1] that an image of this size is shrunk by before the network sees it, as in training."""
         return min(1.0, self._usage.size / max(size)) if self._usage.size else 1.0
@@ -204,7 +201,8 @@ class Predicts:
             return min(window, largest)
         if seen[0] * seen[1] * larger**2 <= max_pixels:
             return 0
-        return min(self._usage.patch or largest, largest)
+        patch = self._usage.patch
+        return min((patch if isinstance(patch, int) else max(patch)) or largest, largest)
 
     def predict(
         self: Looks,
@@ -218,10 +216,10 @@ class Predicts:
         max_pixels: int = MAX_PIXELS,
         keep_probs: bool = False,
     ) -> Scores:
-        """Class and confidence of every pixel, for an image of any size.
+        """Class and confidence of every pixel, for an image or volume of any size.
 
         Args:
-            image: Values in [0, 1].
+            image: Values in [0, 1], or z-scored over the case.
             tags: Label values of the classes that can be there besides background; None = any.
             scales: Factors on the image.
             flip: Average with the mirrored image.
@@ -235,4 +233,6 @@ class Predicts:
             ShapeError: Not an image with the channels of this network.
         """
         way: dict[str, Any] = {"window": window, "overlap": overlap, "max_pixels": max_pixels}
+        if image.ndim == 4:
+            return volumes.predicted(self, image, tags, scales, flip, keep_probs=keep_probs, **way)
         return joined(list(strips(self, image, tags, scales, flip, keep_probs=keep_probs, **way)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -31,7 +31,8 @@ PREFIX = "smidgen."
 INPUT, OUTPUT = "image", "probabilities"
 """Names in the graph."""
 EXPECTS = "float32 (batch, channels, height, width) in [0, 1]: 8-bit values divided by 255; do not normalize, the graph does"
-"""What the graph takes, for readers of the metadata."""
+EXPECTS_ZSCORED = "float32 (batch, channels, {}), z-scored over the whole volume: its mean subtracted, divided by its deviation"
+"""What the graph takes, for readers of the metadata; of volumes, and of slices of them."""
 INSTALL = "pip install onnxruntime"
 DEVICES = {"gpu": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
 
@@ -76,14 +77,20 @@ class Description(Frozen):
     """Channels of an image."""
     value_range: ValueRange = (0.0, 1.0)
     """Stored values of images with more than 8 bits that become 0 and 1; (0, 1) = floats as stored, integers by their type."""
-    fixed: int = Field(0, ge=0)
-    """The only height and width that the graph takes; 0 = any."""
+    fixed: int | tuple[int, ...] = 0
+    """The only height and width that the graph takes, or of volumes the only depth, height and width; 0 = any."""
     why_fixed: str = ""
     """Why there is only one."""
     size: int = Field(0, ge=0)
     """Longest side that larger images are shrunk to before the graph sees them; 0 = none are."""
-    patch: int = Field(0, ge=0)
-    """Side of the training views; windows of this size suit the network best."""
+    patch: int | tuple[int, ...] = 0
+    """Side or sides of the training views; windows of this size suit the network best."""
+    dims: Literal[2, 3] = 2
+    """Spatial axes of what the graph takes."""
+    zscored: bool = False
+    """It takes volumes, or slices of them, z-scored over the whole case: mean 0, deviation 1."""
+    spacing_mm: tuple[float, ...] | None = None
+    """Distance between voxels in training; None = unknown or of no matter."""
     way: Way = Way()
     """How large images are looked at."""
     recipe: str = ""
@@ -157,9 +164,15 @@ class OnnxSegmenter(looking.Predicts):
 
     def window(self, size: Sequence[int], window: int = 0, max_pixels: int = MAX_PIXELS, scale: float = 1.0) -> int:
         """As in `Predicts`; a graph of one size is always moved over the image."""
-        return self.description.fixed or super().window(size, window, max_pixels, scale)
+        fixed = self.description.fixed
+        return (fixed if isinstance(fixed, int) else max(fixed)) or super().window(size, window, max_pixels, scale)
 
-    def run(self, images: Float32[np.ndarray, "b c h w"]) -> Float32[np.ndarray, "b k h w"]:
+    @property
+    def patch(self) -> int | tuple[int, ...]:
+        """As in `Predicts`; of volumes the size that the graph takes."""
+        return self.description.fixed if self.dims == 3 else super().patch
+
+    def run(self, images: Float32[np.ndarray, "b c *space"]) -> Float32[np.ndarray, "b k *space"]:
         """The graph itself."""
         return self.session.run([OUTPUT], {INPUT: np.ascontiguousarray(images, dtype=np.float32)})[0]
 
@@ -175,6 +188,16 @@ class OnnxSegmenter(looking.Predicts):
         pixels = image if len(image) == self.channels else np.repeat(image, self.channels, axis=0)
         looks = [self._once(pixels, scale * zoom, mirrored) for scale in scales for mirrored in ((False, True) if flip else (False,))]
         return np.stack(looks).mean(axis=0) if len(looks) > 1 else looks[0]
+
+    def look_together(
+        self, images: Float[np.ndarray, "b c *space"], scales: Sequence[float], flip: bool, zoom: float
+    ) -> Float32[np.ndarray, "b k *space"]:
+        """The same of several windows, slices or parts of a volume, equal in size."""
+        if self.dims == 2:
+            return np.stack([self.look(image, scales, flip, zoom) for image in images])
+        pixels = images if images.shape[1] == self.channels else np.repeat(images, self.channels, axis=1)
+        probs = self.run(pixels)
+        return (probs + self.run(pixels[..., ::-1])[..., ::-1]) / 2 if flip else probs
 
     def _once(self, image: np.ndarray, factor: float, mirrored: bool) -> np.ndarray:
         seen = image if factor == 1 else resized(image, [max(1, round(n * factor)) for n in image.shape[1:]])

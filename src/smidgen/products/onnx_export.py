@@ -25,10 +25,12 @@ from torch import Tensor, nn
 from smidgen import __version__
 from smidgen.core.codec import write_atomically
 from smidgen.core.errors import SmidgenError, UsageError
+from smidgen.parts.networks.upsample import to_size
 from smidgen.products.colors import PALETTE
-from smidgen.products.onnx import FORMAT, INPUT, OUTPUT, Description, OnnxSegmenter, Way, metadata
+from smidgen.products.onnx import EXPECTS, EXPECTS_ZSCORED, FORMAT, INPUT, OUTPUT, Description, OnnxSegmenter, Way, metadata
+from smidgen.products.onnx_check import differences
 from smidgen.products.segmenter import Segmenter
-from smidgen.products.windows import whole
+from smidgen.products.volumes import sides_of
 
 OPSET = 18
 """Of ONNX; onnxruntime since 1.14 knows it."""
@@ -69,6 +71,10 @@ def write(segmenter: Segmenter, path: Path, way: Way | None = None, side: int = 
     """
     _needed()
     segmenter = segmenter.to("cpu")
+    if segmenter.dims == 3:
+        if side:
+            raise UsageError(f"--side {side}: is for pictures; volumes are seen by windows of the trained size: leave it out")
+        return _tried(segmenter, path, way or Way(), sides_of(segmenter.patch), "volumes are seen by windows of the trained size")
     multiple = _multiple(segmenter)
     if side % multiple:
         raise UsageError(f"side {side}: this network takes multiples of {multiple}: use {max(1, round(side / multiple)) * multiple}")
@@ -78,7 +84,8 @@ def write(segmenter: Segmenter, path: Path, way: Way | None = None, side: int = 
     try:
         return _tried(segmenter, path, way, 0, "")
     except _Unfit as error:
-        usual = segmenter.architecture.patch or USUAL_SIDE
+        patch = segmenter.architecture.patch
+        usual = (patch if isinstance(patch, int) else max(patch)) or USUAL_SIDE
         return _tried(segmenter, path, way, max(1, round(usual / multiple)) * multiple, str(error))
 
 
@@ -93,37 +100,41 @@ def _needed() -> None:
 
 
 def _multiple(segmenter: Segmenter) -> int:
-    return max(segmenter.network.encoder.strides)
+    return segmenter.network.encoder.multiple
 
 
-def _tried(segmenter: Segmenter, path: Path, way: Way, side: int, why: str) -> tuple[Description, dict[tuple[int, ...], float]]:
+def _tried(
+    segmenter: Segmenter, path: Path, way: Way, side: int | tuple[int, ...], why: str
+) -> tuple[Description, dict[tuple[int, ...], float]]:
     description = _description(segmenter, way, side, why)
-    model = _model(segmenter, side)
+    model = _model(segmenter, side) if isinstance(side, int) else _model_of_windows(segmenter, side)
     for name, value in metadata(description).items():
         entry = model.metadata_props.add()
         entry.key, entry.value = name, value
     content: bytes = model.SerializeToString()
-    differences: dict[tuple[int, ...], float] = {}
+    found: dict[tuple[int, ...], float] = {}
 
     def fill(part: Path) -> None:
         part.write_bytes(content)
-        differences.update(_differences(segmenter, OnnxSegmenter.load(part)))
-        worst = max(differences, key=lambda size: differences[size])
-        if not differences[worst] <= TOLERANCE:  # NaN as well
-            text = f"probabilities of images of size {worst} differ by {differences[worst]:.2g}, more than {TOLERANCE:g}"
+        found.update(differences(segmenter, OnnxSegmenter.load(part)))
+        worst = max(found, key=lambda size: found[size])
+        if not found[worst] <= TOLERANCE:  # NaN as well
+            text = f"probabilities of images of size {worst} differ by {found[worst]:.2g}, more than {TOLERANCE:g}"
             raise _Unfit(f"{path}: {text}: nothing was written; use RUN itself, or try another torch or onnxscript")
 
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, fill)
-    return description, differences
+    return description, found
 
 
-def _description(segmenter: Segmenter, way: Way, side: int, why: str) -> Description:
+def _description(segmenter: Segmenter, way: Way, side: int | tuple[int, ...], why: str) -> Description:
     of = segmenter.architecture
+    axes = "depth, height, width" if of.dims == 3 else "height, width"
     colors = PALETTE[np.array(of.mask_values or range(len(of.classes))) % len(PALETTE)].tolist()
     return Description(
         format=FORMAT,
         version=__version__,
+        input=EXPECTS_ZSCORED.format(axes) if of.zscored else EXPECTS,
         classes=of.classes.names,
         background=of.classes.background,
         colors=tuple((red, green, blue) for red, green, blue in colors),
@@ -135,6 +146,9 @@ def _description(segmenter: Segmenter, way: Way, side: int, why: str) -> Descrip
         why_fixed=why,
         size=of.size,
         patch=of.patch,
+        dims=3 if of.dims == 3 else 2,
+        zscored=of.zscored,
+        spacing_mm=of.spacing_mm,
         way=way,
         recipe=segmenter.recipe,
         scores=segmenter.scores,
@@ -156,29 +170,70 @@ def _model(segmenter: Segmenter, side: int) -> Any:
     shape = (side, side) if side else (2 * multiple, 3 * multiple)
     # Of a batch of one the exporter would take the one for granted.
     example = torch.rand(2, segmenter.channels, *shape, generator=torch.Generator().manual_seed(0))
-    sizes: dict[int, Any] = {0: torch.export.Dim("batch", min=1, max=4096)}
+    sizes: dict[int, Any] = {}
     if side:
         _settle(inner, side)
     else:
         sizes |= {n + 2: multiple * torch.export.Dim(name, min=1, max=MAX_SIDE // multiple) for n, name in enumerate(("rows", "columns"))}
+    graph = _exported(inner, example, sizes, "logits", "sizes that are free" if not side else f"images of {side} x {side}")
+    return _wrapped(graph, multiple, int(segmenter.network.head.stride), side)  # pyright: ignore[reportArgumentType]
+
+
+def _exported(module: nn.Module, example: Tensor, sizes: dict[int, Any], output: str, kind: str) -> Any:
+    """What torch makes of a module of one input and one output, with any number of images.
+
+    Args:
+        module: From images.
+        example: A batch of them.
+        sizes: Axes that are free.
+        output: Name of what it gives.
+        kind: Of images, for messages.
+
+    Raises:
+        _Unfit: It can't be exported.
+    """
+    free = {0: torch.export.Dim("batch", min=1, max=4096), **sizes}
     try:
         with _quietly(), torch.no_grad():
-            program = torch.export.export(inner, (example,), dynamic_shapes={"image": sizes}, strict=False)
+            program = torch.export.export(module, (example,), dynamic_shapes={"image": free}, strict=False)
             exported = torch.onnx.export(
                 program,
                 (),
                 input_names=[INPUT],
-                output_names=["logits"],
+                output_names=[output],
                 dynamo=True,
                 opset_version=OPSET,
                 external_data=False,
                 verbose=False,
             )
     except Exception as error:  # of many kinds
-        kind = "sizes that are free" if not side else f"images of {side} x {side}"
         raise _Unfit(f"torch can't export this network for {kind} ({_first_line(error)})") from error
     assert exported is not None
-    return _wrapped(exported.model_proto, multiple, int(segmenter.network.head.stride), side)  # pyright: ignore[reportArgumentType]
+    return exported.model_proto
+
+
+class _Windows(nn.Module):
+    """From parts of a volume of the trained size to class probabilities; what pads to a multiple is known beforehand."""
+
+    def __init__(self, segmenter: Segmenter):
+        super().__init__()
+        self.network = segmenter.network
+
+    def forward(self, image: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b k d h w"]:
+        return to_size(self.network(image).logits, image.shape[2:]).softmax(dim=1)
+
+
+def _model_of_windows(segmenter: Segmenter, sides: tuple[int, ...]) -> Any:
+    """The whole graph for a network of volumes.
+
+    Raises:
+        _Unfit: torch can't export the network.
+    """
+    module = _Windows(segmenter).eval().requires_grad_(False)
+    example = torch.randn(2, segmenter.channels, *sides, generator=torch.Generator().manual_seed(0))
+    model = _exported(module, example, {}, OUTPUT, f"volumes of {' x '.join(map(str, sides))}")
+    model.producer_name, model.producer_version = "smidgen", __version__
+    return model
 
 
 def _first_line(error: Exception) -> str:
@@ -302,35 +357,3 @@ def _after(stride: int) -> tuple[list[Any], list[Any]]:
     ]
     whole_numbers = _constants(almost_stride=[stride - 1] * 2, stride=[stride] * 2, origin=[0, 0], axes=[2, 3])
     return nodes, whole_numbers + _constants(factors=[1.0, 1.0, float(stride), float(stride)])
-
-
-# ---------------------------------------------------------------- the check
-
-
-def _differences(segmenter: Segmenter, exported: OnnxSegmenter) -> dict[tuple[int, ...], float]:
-    """Largest difference of probabilities for batches of several sizes, none of which is the example's."""
-    multiple, side = _multiple(segmenter), exported.description.fixed
-    sizes = [(1, 3 * multiple, 2 * multiple), (2, 2 * multiple + 3, multiple - 1 or 1), (1, 97, 131), (1, 5, 7)]
-    if side:
-        sizes = [(1, side, side), (2, side, side)]
-    found = {}
-    for size in sizes:
-        images = _pictures(size, segmenter.channels)
-        found[size] = _largest(exported.run(images), segmenter.probs(torch.from_numpy(images), zoom=1.0).numpy())
-    if side:  # by windows, as images of other sizes are looked at
-        image = _pictures((1, side + side // 2, side // 2 + 1), segmenter.channels)[0]
-        one, other = (whole(lambda part, model=model: model.look(part, (1.0,), False, 1.0), image, side) for model in (exported, segmenter))
-        found[(1, *image.shape[1:])] = _largest(one, other)
-    return found
-
-
-def _pictures(size: Sequence[int], channels: int) -> np.ndarray:
-    """A batch with smooth parts and noise."""
-    batch, height, width = size
-    noise = np.random.default_rng(0).random((batch, channels, height, width), dtype=np.float32)
-    slope = np.linspace(0, 1, width, dtype=np.float32) * np.linspace(1, 0, height, dtype=np.float32)[:, None]
-    return np.where(np.arange(width) % 32 < 16, noise, slope).astype(np.float32)
-
-
-def _largest(one: np.ndarray, other: np.ndarray) -> float:
-    return float(np.abs(one - other).max()) if one.shape == other.shape else float("inf")

@@ -19,14 +19,14 @@ MEMBER = "probs.npy"
 
 
 class ProbsFile:
-    """An array (classes, height, width) on disk that is filled from top to bottom.
+    """An array (classes, height, width) on disk that is filled from top to bottom; or one of a volume, filled block by block.
 
     Args:
         file: Where.
         shape: Of the whole array.
     """
 
-    def __init__(self, file: BinaryIO, shape: tuple[int, int, int]):
+    def __init__(self, file: BinaryIO, shape: tuple[int, ...]):
         self._file, self._shape, self._row = file, shape, 0
         np.lib.format.write_array_header_1_0(file, {"descr": KIND.str, "fortran_order": False, "shape": shape})
         self._start = file.tell()
@@ -39,14 +39,22 @@ class ProbsFile:
             self._file.write(np.ascontiguousarray(plane, dtype=KIND).tobytes())
         self._row += probs.shape[1]
 
+    def place(self, probs: Float[np.ndarray, "k s r w"], planes: slice, rows: slice) -> None:
+        """Some rows of some planes of a volume."""
+        _, depth, height, width = self._shape
+        for n, of_class in enumerate(probs):
+            for z, plane in enumerate(of_class, planes.start):
+                self._file.seek(self._start + ((n * depth + z) * height + rows.start) * width * KIND.itemsize)
+                self._file.write(np.ascontiguousarray(plane, dtype=KIND).tobytes())
+
 
 @contextmanager
-def probs_file(path: Path, shape: tuple[int, int, int]) -> Iterator[ProbsFile]:
+def probs_file(path: Path, shape: tuple[int, ...]) -> Iterator[ProbsFile]:
     """An npz with one array `probs` of 16-bit floats; it appears, compressed, when all strips were added.
 
     Args:
         path: The file; its folder is made.
-        shape: Classes, height, width.
+        shape: Classes, height, width; of a volume classes, depth, height, width.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     plain = path.with_name(f".{os.getpid()}.part.{path.name}.npy")

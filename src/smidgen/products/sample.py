@@ -41,7 +41,7 @@ class Sample:
 
     Args:
         id: Path below the images folder without suffix; unique within the dataset.
-        read_image: Returns the image in [0, 1].
+        read_image: Returns the image in [0, 1]; that of a volume, and of a slice of one, z-scored over the case.
         size: Spatial size, known without decoding: (h, w) or (d, h, w).
         channels: Number of channels as stored (1 gray, 3 color, more).
         tags: Label values of the classes that are present, ascending; () = known to hold none; None = unknown.
@@ -50,8 +50,11 @@ class Sample:
         read_instances: Returns instance ids, 0 = none and 65535 = ignored; None where there are none.
         split: "train", "val" or "test".
         group: Items of one group (a patient, a video) stay in one split.
-        spacing_mm: Distance between samples per axis; None = unknown.
+        spacing_mm: Distance between samples per axis, in the order of `size`; None = unknown. Millimeters that can be reported only where
+            `spacing_trusted`; else nominal ones, which tell no more than how unlike the axes are.
         path: Where the image came from, for messages; "" for arrays.
+        zscored: Values have mean 0 and deviation 1 over the whole case; else they lie in [0, 1].
+        spacing_trusted: `spacing_mm` is true.
     """
 
     id: str
@@ -66,10 +69,22 @@ class Sample:
     group: str | None = None
     spacing_mm: tuple[float, ...] | None = None
     path: str = ""
+    zscored: bool = False
+    spacing_trusted: bool = False
 
     def image(self) -> Float32[np.ndarray, "c *space"]:
-        """The image, float32 in [0, 1]."""
+        """The image, float32: in [0, 1], or z-scored over the case."""
         return self.read_image()
+
+    def limits(self) -> tuple[float, float]:
+        """Smallest and largest value that an image of this sample may take: (0, 1), or those of the whole z-scored case."""
+        if not self.zscored:
+            return 0.0, 1.0
+        known = getattr(self.read_image, "limits", None)
+        if known is not None:
+            return known()
+        image = self.image()
+        return float(image.min()), float(image.max())
 
     def label(self) -> UInt8[np.ndarray, "*space"] | None:
         """Class indices, 255 = unlabeled; None where there is no mask."""
@@ -85,6 +100,16 @@ class Sample:
 
     def _repr_png_(self) -> bytes:
         """The image, and beside it its label where there is one, for notebooks."""
-        label = self.label()
-        shown = [pictures.of_image(self.image())] + ([] if label is None else [pictures.of_label(label)])
-        return pictures.png(pictures.side_by_side(shown))
+        image, label = self.shown()
+        return pictures.png(pictures.side_by_side([pictures.of_image(image)] + ([] if label is None else [pictures.of_label(label)])))
+
+    def shown(self) -> tuple[Float32[np.ndarray, "c h w"], UInt8[np.ndarray, "h w"] | None]:
+        """What stands for the sample in a picture: the image in [0, 1] and its label; of a volume the slice in its middle."""
+        image, label = self.image(), self.label()
+        if len(self.size) == 3:
+            middle = self.size[0] // 2
+            image, label = image[:, middle], None if label is None else label[middle]
+        if self.zscored:
+            low, high = self.limits()
+            image = (image - np.float32(low)) / np.float32(max(high - low, 1e-6))
+        return image, label

@@ -17,7 +17,7 @@ import numpy as np
 import safetensors.torch
 import torch
 from jaxtyping import Float, Float32
-from pydantic import Field, ValidationError
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -39,9 +39,14 @@ from smidgen.products.scores import Scores
 
 FORMAT = 1
 """Raised when an older smidgen could not read the files."""
-ADDED = ("ids", "mask_values")
-"""Fields of `model.json` that older files have not."""
+ADDED: dict[str, Any] = {"ids": {}, "mask_values": [], "dims": 2, "zscored": False}
+"""Fields of `model.json` that older files have not, with what that means."""
 RECORD, WEIGHTS = "model.json", "model.safetensors"
+VALUES = {
+    False: "float32 in [0, 1]; the network's first layer normalizes",
+    True: "float32, z-scored over the whole volume: mean 0, deviation 1",
+}
+"""What networks take, by whether it is z-scored."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +60,13 @@ class Architecture:
         classes: What its channels mean.
         channels: Channels of its images.
         size: Longest side in pixels that larger images are shrunk to before the network sees them; 0 = none are.
-        patch: Side of the training views in pixels; windows of this size suit the network best. 0 = unknown.
+        patch: Side of the training views in pixels, or their sides; windows of this size suit the network best. 0 = unknown.
         value_range: Values of images with more than 8 bits that became 0 and 1, of all channels or of each; new ones have to be read alike.
         ids: Class -> its number in the form that the data came from; empty: its label value.
         mask_values: What the masks of the data hold for each class; () = its label value. Predictions are written so.
+        dims: Spatial axes of what the network sees at once, 2 or 3.
+        zscored: It takes volumes, or slices of them, z-scored over the case; else images in [0, 1].
+        spacing_mm: Distance between voxels in training, along the axes of its views; None = unknown.
     """
 
     encoder: networks.Encoder
@@ -67,15 +75,18 @@ class Architecture:
     classes: Classes
     channels: int = 3
     size: int = 0
-    patch: int = 0
+    patch: int | tuple[int, ...] = 0
     value_range: ValueRange = (0.0, 1.0)
     ids: Mapping[str, int] = field(default_factory=dict)
     mask_values: tuple[int, ...] = ()
+    dims: int = 2
+    zscored: bool = False
+    spacing_mm: tuple[float, ...] | None = None
 
     def build(self) -> Network:
         """The network with fresh weights; no pretrained ones are looked for."""
-        encoder = EncoderFactory(self.encoder.model_copy(update={"weights": "none"}), self.channels)()
-        head = HeadFactory(self.head, self.head_settings)(encoder.channels, encoder.strides, len(self.classes))
+        encoder = EncoderFactory(self.encoder.model_copy(update={"weights": "none"}), self.channels, dims=self.dims)()
+        head = HeadFactory(self.head, self.head_settings, self.dims)(encoder.channels, encoder.strides, len(self.classes))
         return Network(encoder, head)
 
 
@@ -112,28 +123,28 @@ class Segmenter(looking.Predicts):
         self.network.to(device)
         return self
 
-    def prepare(self, image: Float[np.ndarray, "c *space"]) -> Float32[Tensor, "channels h w"]:
+    def prepare(self, image: Float[np.ndarray, "c *space"]) -> Float32[Tensor, "channels *space"]:
         """The tensor that `probs` takes, on the network's device; a gray image is repeated for a network of color images.
 
         Args:
-            image: Values in [0, 1].
+            image: Values in [0, 1], or z-scored.
 
         Raises:
             ShapeError: Not an image with the channels of this network.
         """
         channels = self.architecture.channels
-        looking.check_channels(image, channels)
+        looking.check_channels(image, channels, self.dims, self.zscored)
         pixels = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)).to(self.device)
-        return pixels if len(pixels) == channels else pixels.expand(channels, -1, -1)
+        return pixels if len(pixels) == channels else pixels.expand(channels, *(-1,) * self.dims)
 
     @torch.no_grad()
     def probs(
-        self, images: Float[Tensor, "b c h w"], scales: Sequence[float] = (1.0,), flip: bool = False, zoom: float | None = None
-    ) -> Float32[Tensor, "b k h w"]:
+        self, images: Float[Tensor, "b c *space"], scales: Sequence[float] = (1.0,), flip: bool = False, zoom: float | None = None
+    ) -> Float32[Tensor, "b k *space"]:
         """Class probabilities at the images' size, averaged over scales and mirroring.
 
         Args:
-            images: Values in [0, 1].
+            images: Values in [0, 1], or z-scored.
             scales: Factors on the images.
             flip: Average with the prediction of the mirrored images.
             zoom: Further factor on the images; None = the one of training, for images that are whole.
@@ -143,7 +154,7 @@ class Segmenter(looking.Predicts):
         looks = [self._look(images, scale * zoom, mirrored) for scale in scales for mirrored in ((False, True) if flip else (False,))]
         return torch.stack([look.softmax(dim=1) for look in looks]).mean(dim=0) if len(looks) > 1 else looks[0].softmax(dim=1)
 
-    def _look(self, images: Float[Tensor, "b c h w"], factor: float, mirrored: bool) -> Float32[Tensor, "b k h w"]:
+    def _look(self, images: Float[Tensor, "b c *space"], factor: float, mirrored: bool) -> Float32[Tensor, "b k *space"]:
         """Logits at the images' size, from images scaled by a factor."""
         seen = images
         if factor != 1:
@@ -158,6 +169,14 @@ class Segmenter(looking.Predicts):
     ) -> Float32[np.ndarray, "k h w"]:
         """`probs` of one image, from array to array."""
         return self.probs(self.prepare(image)[None], scales, flip, zoom)[0].cpu().numpy()
+
+    def look_together(
+        self, images: Float[np.ndarray, "b c *space"], scales: Sequence[float] = (1.0,), flip: bool = False, zoom: float | None = None
+    ) -> Float32[np.ndarray, "b k *space"]:
+        """The same of several windows, slices or parts of a volume, equal in size."""
+        stack = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32)).to(self.device)
+        stack = stack if stack.shape[1] == self.channels else stack.expand(-1, self.channels, *(-1,) * self.dims)
+        return self.probs(stack, scales, flip, zoom).contiguous().cpu().numpy()
 
     def scored(
         self, probs: Float[Tensor, "k *space"] | Float[np.ndarray, "k *space"], tags: Sequence[int] | None = None, keep_probs: bool = False
@@ -246,8 +265,12 @@ class _Record(Frozen):
     """Distance between pixels in training; None = unknown or of no matter."""
     size: int = Field(ge=0)
     """Longest side that larger images are shrunk to; 0 = none are."""
-    patch: int = Field(ge=0)
-    """Side of the training views."""
+    patch: NonNegativeInt | tuple[PositiveInt, ...]
+    """Side or sides of the training views."""
+    dims: Literal[2, 3] = 2
+    """Spatial axes of what the network sees at once."""
+    zscored: bool = False
+    """Whether it takes volumes or slices of them, z-scored over the case."""
     encoder: dict[str, Any]
     """Settings of the encoder."""
     head: dict[str, Any]
@@ -269,13 +292,15 @@ def _record(segmenter: Segmenter) -> _Record:
         classes=of.classes.names,
         background=of.classes.background,
         channels=of.channels,
-        values="float32 in [0, 1]; the network's first layer normalizes",
+        values=VALUES[of.zscored],
         value_range=of.value_range,
         ids=dict(of.ids),
         mask_values=of.mask_values,
-        spacing_mm=None,
+        spacing_mm=of.spacing_mm,
         size=of.size,
         patch=of.patch,
+        dims=3 if of.dims == 3 else 2,
+        zscored=of.zscored,
         encoder=of.encoder.model_copy(update={"weights": "none"}).model_dump(mode="json"),
         head={"name": of.head, **of.head_settings.model_dump(mode="json")},
         recipe=segmenter.recipe,
@@ -293,7 +318,7 @@ def _write(path: Path, content: bytes) -> None:
 
 def _digest(record: _Record, weights: bytes) -> str:
     meaning = record.model_dump(mode="json", exclude={"recipe", "scores", "digest"})
-    meaning = {name: value for name, value in meaning.items() if value or name not in ADDED}
+    meaning = {name: value for name, value in meaning.items() if name not in ADDED or value != ADDED[name]}
     return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode() + weights).hexdigest()[:32]
 
 
@@ -332,4 +357,4 @@ def _architecture(record: _Record, path: Path) -> Architecture:
         raise UsageError(f"{path}: {error}; this smidgen is {__version__}, the model was written by {record.version}") from error
     classes = Classes(record.classes, record.background)
     numbers = (record.channels, record.size, record.patch, record.value_range, record.ids, record.mask_values)
-    return Architecture(encoder, kind, head_settings, classes, *numbers)
+    return Architecture(encoder, kind, head_settings, classes, *numbers, record.dims, record.zscored, record.spacing_mm)

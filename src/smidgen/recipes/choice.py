@@ -38,6 +38,8 @@ class Choice(Frozen):
     """How labels are checked where there are no masks."""
     segment: str = "supervised"
     """Training of the segmentation network."""
+    semi: str = "weak_to_strong"
+    """Training of the segmentation network from labeled and unlabeled images."""
     predict: str = "windows"
     """How images are predicted."""
     head: str = "fpn"
@@ -56,6 +58,12 @@ class Choice(Frozen):
 PARTS: tuple[Literal["head", "loss"], ...] = ("head", "loss")
 FIXED: Mapping[str, type[Frozen]] = {"encoder": networks.Encoder, "machine": Machine}
 """Settings that every recipe has."""
+KINDS = ("slices", "volumes")
+"""Blocks of a preset that overlay the rest for slices of volumes, and for volumes as they are."""
+Kind = Literal["pictures", "slices", "volumes"]
+"""What images are, for a network."""
+USUAL: Mapping[str, Mapping[str, str]] = {"mixed": {"semi": "weak_plus_masks"}}
+"""What stands in a place of a recipe unless somebody says otherwise, whatever a preset has there for others."""
 COSTS = "seconds_per_image"
 """What a preset says of its own speed, for `inspect`."""
 SUPPLIED = ("encoder", *PARTS)
@@ -141,19 +149,42 @@ def chosen(choice: Choice, recipe: str) -> dict[str, type[Frozen]]:
     return found
 
 
-def resolve(recipe: str, preset_name: str, words: Mapping[str, Any]) -> Resolved:
+def meant(recipe: str, words: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A recipe by its name, or by that of the method that makes it: `dtc` is the recipe `semi` with `semi: dtc`.
+
+    Args:
+        recipe: What was said.
+        words: What else was said.
+
+    Returns:
+        The recipe's name, and the words with the method's among them.
+    """
+    if recipe in recipes() or recipe not in (row.name for row in registry.methods() if row.stage == "semi"):
+        return recipe, dict(words)
+    return "semi", {"semi": recipe} | {name: value for name, value in words.items() if value is not None}
+
+
+def of_kind(values: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
+    """What a preset says for one kind of images."""
+    plain = {name: value for name, value in values.items() if name not in KINDS}
+    return overlay(plain, values.get(kind) or {})
+
+
+def resolve(recipe: str, preset_name: str, words: Mapping[str, Any], kind: Kind = "pictures") -> Resolved:
     """Defaults, then the preset, then words.
 
     Args:
-        recipe: Name of the recipe.
+        recipe: Name of the recipe, or of a method that has one of its own (`meant`).
         preset_name: Name of the preset.
         words: Places of Choice, groups of settings (`advcam: {steps: 8}`), `encoder`, `machine`, `seed`; None = not said.
+        kind: What the images are; presets say something else for each.
 
     Raises:
         SettingsError: An unknown name, an impossible value, or settings of something that the recipe does not use.
     """
+    recipe, words = meant(recipe, words)
     said = {name: value for name, value in words.items() if value is not None}
-    values = overlay(checked_preset(preset_name), said)
+    values = overlay({**of_kind(checked_preset(preset_name), kind), **USUAL.get(recipe, {})}, said)
     choice = validated(Choice, _slots(values), "recipe")
     classes = chosen(choice, recipe)
     fixed = {*FIXED, "seed", *Choice.model_fields}
@@ -182,6 +213,15 @@ def checked_preset(name: str) -> dict[str, Any]:
     values = preset(name)
     if not is_file(name):
         return values  # the tests have looked at it
+    for kind in KINDS:
+        if not isinstance(values.get(kind) or {}, Mapping):
+            raise SettingsError(f"--preset {name}: {kind}: expected settings ({kind}: {{…: …}}), found {values[kind]!r}")
+        _check(of_kind(values, kind), name)
+    _check(of_kind(values, "pictures"), name)
+    return values
+
+
+def _check(values: Mapping[str, Any], name: str) -> None:
     classes = all_settings()
     plain = {*Choice.model_fields, "seed", COSTS}
     for group, said in values.items():
@@ -192,7 +232,6 @@ def checked_preset(name: str) -> dict[str, Any]:
         if group in classes:
             validated(classes[group], said, f"--preset {name}: {group}")
     validated(Choice, _slots(values), f"--preset {name}")
-    return values
 
 
 def _slots(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,6 +248,8 @@ def all_settings() -> dict[str, type[Frozen]]:
 
 def _unused(name: str, choice: Choice, recipe: str, classes: Mapping[str, Any]) -> str:
     for row in registry.methods():
+        if row.name == name and row.stage not in places(recipe):
+            return f"{name}: this recipe ({recipe}) has no place for it; it runs {', '.join(classes)}: choose another, or leave it out"
         if row.name == name:
             return (
                 f"{name}: this recipe ({recipe}) does not use it; it runs {', '.join(classes)}: add --{row.stage} {name}, or leave it out"

@@ -103,7 +103,14 @@ def css(color: UInt8[np.ndarray, "3"]) -> str:
 # ---------------------------------------------------------------- pictures
 
 
-COLUMNS = {"image": "image", "heatmaps": "heatmap", "pseudo": "pseudo-mask", "prediction": "prediction", "truth": "truth"}
+COLUMNS = {
+    "image": "image",
+    "heatmaps": "heatmap",
+    "pseudo": "pseudo-mask",
+    "regions": "object regions",
+    "prediction": "prediction",
+    "truth": "truth",
+}
 """What can stand in a row, and its heading."""
 
 
@@ -162,8 +169,9 @@ def _group(title: str, members: Sequence[Picture], colors: UInt8[np.ndarray, "25
 def _cell(one: Picture, name: str, colors: UInt8[np.ndarray, "256 3"], background: int | None) -> str | None:
     if name == "image":
         return pictures.picture(one.image)
-    if name == "heatmaps":
-        return None if one.heatmaps is None else pictures.with_evidence(one.image, one.heatmaps)
+    if name in ("heatmaps", "regions"):
+        maps = getattr(one, name)
+        return None if maps is None else pictures.with_evidence(one.image, maps)
     label = getattr(one, name)
     return None if label is None else pictures.with_classes(one.image, label, colors, background)
 
@@ -188,7 +196,23 @@ def curve(of: Curve) -> Markup | None:
             terms[term].append((step, value))
     if not terms:
         return None
-    return _in_page_colors(_drawn({_short(term, terms): _thinned(rows) for term, rows in terms.items()}))
+    return in_page_colors(_drawn({_short(term, terms): _thinned(rows) for term, rows in terms.items()}))
+
+
+def inks() -> list[str]:
+    """Stand-ins for the page's colors of curves, in order."""
+    return [stand_in for stand_in, name in INKS.items() if "curve" in name]
+
+
+def drawing_style() -> dict[Any, Any]:
+    """How matplotlib draws for the page: its font, faint lines, colors that `in_page_colors` replaces."""
+    ink, muted, faint = (stand_in for stand_in, name in INKS.items() if "curve" not in name)
+    return {
+        "svg.fonttype": "none", "svg.hashsalt": "smidgen", "font.family": "sans-serif", "font.size": 8, "text.color": ink,
+        "xtick.color": muted, "ytick.color": muted, "xtick.major.size": 0, "ytick.major.size": 0,
+        "axes.edgecolor": faint, "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False,
+        "axes.grid": True, "axes.grid.axis": "y", "grid.color": faint, "grid.linewidth": 0.6,
+    }  # fmt: skip
 
 
 def _drawn(lines: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> str:
@@ -196,20 +220,12 @@ def _drawn(lines: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> str:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    ink, muted, faint = (stand_in for stand_in, name in INKS.items() if "curve" not in name)
-    inks = [stand_in for stand_in, name in INKS.items() if "curve" in name]
-    style: dict[Any, Any] = {
-        "svg.fonttype": "none", "svg.hashsalt": "smidgen", "font.family": "sans-serif", "font.size": 8, "text.color": ink,
-        "xtick.color": muted, "ytick.color": muted, "xtick.major.size": 0, "ytick.major.size": 0,
-        "axes.edgecolor": faint, "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False,
-        "axes.grid": True, "axes.grid.axis": "y", "grid.color": faint, "grid.linewidth": 0.6,
-    }  # fmt: skip
-    with mpl.rc_context(style):
+    with mpl.rc_context(drawing_style()):
         figure = Figure(figsize=(3.7, 2.1), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.subplots()
         for i, (name, (steps, values)) in enumerate(lines.items()):
-            axes.plot(steps, values, color=inks[i % len(inks)], linewidth=1.4, label=name, solid_joinstyle="round")
+            axes.plot(steps, values, color=inks()[i % len(inks())], linewidth=1.4, label=name, solid_joinstyle="round")
         every = np.concatenate([values for _, values in lines.values()])
         if (every > 0).all() and every.max() > 50 * every.min():
             axes.set_yscale("log")
@@ -224,7 +240,7 @@ def _drawn(lines: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> str:
     return file.getvalue()
 
 
-def _in_page_colors(svg: str) -> Markup:
+def in_page_colors(svg: str) -> Markup:
     """The drawing without what only a file needs, its stand-in colors replaced by the page's."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)

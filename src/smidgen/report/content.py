@@ -13,6 +13,7 @@ from smidgen.core.errors import Problem
 from smidgen.core.settings import Frozen
 from smidgen.parts.metrics.bootstrap import Spread
 from smidgen.parts.metrics.boundary import Boundary
+from smidgen.parts.metrics.cases import Cases
 from smidgen.parts.metrics.confusion import Confusion
 from smidgen.products.heatmaps import Heatmaps
 
@@ -37,6 +38,7 @@ class Picture:
         score: MIoU of this image in [0, 1], where there is a mask.
         confidence: Mean probability of the predicted classes in [0, 1].
         group: Heading under which it is shown (of `BY_SCORE`, `BY_CONFIDENCE`, or any other).
+        regions: Object regions per class, of a model that reasons by them.
     """
 
     id: str
@@ -49,6 +51,7 @@ class Picture:
     score: float | None = None
     confidence: float | None = None
     group: str = ""
+    regions: Heatmaps | None = None
 
 
 @dataclass(frozen=True)
@@ -175,6 +178,8 @@ class ScoreRow:
         borders: Border pixels over all its images; None = not counted.
         sizes: Objects by size (`objects.found_by_size`) over all its images; None = not counted.
         spread: How far the scores would move with other images; None = not known.
+        cases: Structures of volumes, case by case; None = these are no volumes with full masks.
+        largest: The same where only the largest piece of each predicted structure is kept.
     """
 
     name: str
@@ -184,6 +189,8 @@ class ScoreRow:
     borders: Boundary | None = None
     sizes: Int64[np.ndarray, "3 4"] | None = None
     spread: Spread | None = None
+    cases: Cases | None = None
+    largest: Cases | None = None
 
 
 @dataclass(frozen=True)

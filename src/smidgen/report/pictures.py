@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from scipy import ndimage
 
@@ -21,6 +22,9 @@ LONGEST = 320
 """Longer side of a picture, in pixels; twelve rows of five stay below 2 MB."""
 FILL, CONTOUR = 0.58, 5
 """Share of the class color inside a region; width of its outline at double size, in pixels."""
+
+TINT, TRUE_LINE, SAID_LINE = 0.22, 5, 7
+"""Share of the class color inside a true region; width of the filters that make the lines of truth and prediction at double size."""
 
 
 def picture(image: Float[np.ndarray, "c h w"], longest: int = LONGEST) -> str:
@@ -61,6 +65,58 @@ def with_classes(
     drawn = np.where(ignored[..., None], 0.75 * drawn + 60, drawn)
     drawn = np.where(hatch[..., None], 150, drawn)
     return _encoded(Image.fromarray(np.clip(drawn, 0, 255).astype(np.uint8)).reduce(2))
+
+
+def with_outlines(
+    image: Float[np.ndarray, "c h w"],
+    truth: UInt8[np.ndarray, "h w"] | None,
+    prediction: UInt8[np.ndarray, "h w"] | None,
+    colors: UInt8[np.ndarray, "256 3"],
+    background: int | None = 0,
+    aspect: float = 1.0,
+    longest: int = LONGEST,
+) -> tuple[str, tuple[int, int]]:
+    """The gray image, true regions tinted within white lines, predicted ones as lines in the color of their class; with width and height.
+
+    Args:
+        image: Values in [0, 1].
+        truth: Class index per pixel, 255 = unlabeled.
+        prediction: Class index per pixel.
+        colors: Color of each label value.
+        background: Label value that has no outline; None outlines every class.
+        aspect: Height of a pixel divided by its width.
+        longest: Longer side of the picture, in pixels.
+    """
+    width, height = _size((round(image.shape[1] * aspect * 1000), image.shape[2] * 1000), longest)
+    size = (2 * width, 2 * height)
+    drawn = 255 * _gray(image, size)[..., None].repeat(3, axis=2)
+    for value, region in _regions(truth, background, size):
+        drawn = np.where(region[..., None], TINT * _bright(colors[value]) + (1 - TINT) * drawn, drawn)
+        drawn = np.where(_outline(region, TRUE_LINE)[..., None], 255, drawn)
+    for value, region in _regions(prediction, background, size):
+        drawn = np.where(_outline(region, SAID_LINE + 2)[..., None], 0.35 * drawn, drawn)
+        drawn = np.where(_outline(region, SAID_LINE)[..., None], _bright(colors[value]), drawn)
+    return _encoded(Image.fromarray(np.clip(drawn, 0, 255).astype(np.uint8)).reduce(2)), (width, height)
+
+
+def _regions(
+    label: UInt8[np.ndarray, "h w"] | None, background: int | None, size: tuple[int, int]
+) -> Iterator[tuple[int, Bool[np.ndarray, "h2 w2"]]]:
+    """Each class at the size of the picture, its outline running between pixels."""
+    for value in [] if label is None else np.unique(label).tolist():
+        if value not in (IGNORED, background):
+            mask = Image.fromarray((255 * (label == value)).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
+            yield value, np.asarray(mask) > 127
+
+
+def _outline(region: Bool[np.ndarray, "h w"], width: int) -> Bool[np.ndarray, "h w"]:
+    """The inner rim of a region; what is thinner than it stays whole."""
+    return region & ~np.asarray(ndimage.minimum_filter(region, width), bool)
+
+
+def _bright(color: UInt8[np.ndarray, "3"]) -> Float[np.ndarray, "3"]:
+    """The hue of a color at its brightest, which is seen on gray."""
+    return color.astype(np.float64) * 255 / max(1, int(color.max()))
 
 
 def with_evidence(image: Float[np.ndarray, "c h w"], heatmaps: Heatmaps, longest: int = LONGEST) -> str:

@@ -20,7 +20,7 @@ from smidgen.parts.metrics.boundary import Boundary
 from smidgen.parts.metrics.ranking import TagRanking
 from smidgen.products.colors import PALETTE
 from smidgen.products.sample import Classes
-from smidgen.report import blocks, failures, pictures
+from smidgen.report import blocks, failures, pictures, volumes
 from smidgen.report.climbs import Climbs, ShownClimb
 from smidgen.report.content import BY_CONFIDENCE, BY_SCORE, Agreement, Curve, DataCard, Picture, ScoreRow, StageCard, Uncertain
 from smidgen.report.evidence import DeletionTest, Hidden
@@ -41,6 +41,7 @@ class TrainingReport:
         verdict: One sentence; "" composes it from the numbers.
         made: When, in words.
         pictures: Rows of pictures, in order; `content.arrange` chooses them.
+        volumes: The same of volumes: cuts through cases.
         data: The data and the labels used.
         stages: The recipe, in order.
         curves: Logs of the trainings.
@@ -66,6 +67,7 @@ class TrainingReport:
     verdict: str = ""
     made: str = ""
     pictures: tuple[Picture, ...] = ()
+    volumes: tuple[volumes.VolumePicture, ...] = ()
     data: DataCard = field(default_factory=DataCard)
     stages: tuple[StageCard, ...] = ()
     curves: tuple[Curve, ...] = ()
@@ -108,9 +110,13 @@ def html(report: TrainingReport, colors: UInt8[np.ndarray, "256 3"] = PALETTE) -
         report=report,
         verdict=report.verdict or verdict(report),
         figures=_figures(report),
-        has_evidence=any(one.heatmaps is not None for one in report.pictures),
+        has_evidence=any(maps is not None for one in report.pictures for maps in (one.heatmaps, one.regions)),
         groups=groups,
-        orders=dict.fromkeys(BY_SCORE, "by each image’s own mIoU")
+        cases=volumes.groups(report.volumes, colors, background),
+        structures=volumes.structure_rows(best),
+        case_rows=volumes.case_rows(best.cases if best is not None else None),
+        measured=volumes.summary(best),
+        orders=dict.fromkeys(BY_SCORE, "by each case’s mean Dice" if best is not None and best.cases else "by each image’s own mIoU")
         | dict.fromkeys(BY_CONFIDENCE, "by mean probability, for there is no truth"),
         legend=[(name, blocks.css(colors[i])) for i, name in enumerate(report.classes.names) if i in drawn and i != background],
         hatched=255 in drawn,
@@ -136,7 +142,7 @@ def html(report: TrainingReport, colors: UInt8[np.ndarray, "256 3"] = PALETTE) -
 def verdict(report: TrainingReport) -> str:
     """One sentence with the number that counts, or with why there is none."""
     images = sum(split.images for split in report.data.splits)
-    about = ", ".join(filter(None, [f"{images} images" if images else "", report.data.use]))
+    about = ", ".join(filter(None, [f"{images} {'volumes' if report.volumes else 'images'}" if images else "", report.data.use]))
     sentence = (f"{about}: " if about else "") + _outcome(report) + "."
     return sentence[0].upper() + sentence[1:]
 
@@ -147,8 +153,10 @@ def _outcome(report: TrainingReport) -> str:
         if not scored.pixels:
             return "nothing could be scored"
         mean = scored.mean()
-        where = report.scores[0].name.partition(",")[0]
+        where, cases = report.scores[0].name.partition(",")[0], report.scores[0].cases
         poor = f"; the model predicts one class only ({scored.one_class})" if scored.one_class is not None else ""
+        if cases is not None:
+            return f"{where} {volumes.headline(cases)}{poor}"
         return f"{where} mIoU {percent(mean.value)} over {mean.over}{poor}"
     if report.ranking is not None and not np.isnan(report.ranking.mean):
         return f"no masks to score against; image tags are found with mAP {percent(report.ranking.mean)} over {report.ranking.over}"
@@ -161,13 +169,15 @@ def _figures(report: TrainingReport) -> list[tuple[str, str, str]]:
     if report.scores and report.scores[0].confusion.pixels:
         row = report.scores[0]
         scored, mean = row.confusion, row.confusion.mean()
+        found.extend(volumes.figures(row))
         found.append((percent(mean.value), "mIoU", _with_spread(row, "miou") or mean.over))
-        if scored.background is not None:
+        if scored.background is not None and row.cases is None:
             found.append((percent(scored.miou_foreground), "without background", scored.mean(background=False).over.split(" with")[0]))
         if row.borders is not None and row.borders.mean().classes:
             found.append((percent(row.borders.mean().value), "boundary F", f"outlines within {row.borders.pixels}"))
         found.append((percent(scored.commonest_class_miou()), "baseline", f"everything is {scored.commonest_class}"))
-        found.append((percent(scored.pixel_accuracy), "pixel accuracy", f"{blocks.number(scored.pixels)} pixels"))
+        cells = "pixel" if row.cases is None else "voxel"
+        found.append((percent(scored.pixel_accuracy), f"{cells} accuracy", f"{blocks.number(scored.pixels)} {cells}s"))
     if report.ranking is not None and not np.isnan(report.ranking.mean):
         found.append((percent(report.ranking.mean), "image-level mAP", report.ranking.over))
     return found
@@ -182,7 +192,7 @@ def _with_spread(row: ScoreRow, score: str) -> str:
 def _drawn(report: TrainingReport) -> set[int]:
     """Label values that occur in the pictures: what a legend must explain."""
     labels = [label for one in report.pictures for label in (one.pseudo, one.prediction, one.truth) if label is not None]
-    return {int(value) for label in labels for value in np.unique(label)}
+    return {int(value) for label in labels for value in np.unique(label)} | volumes.drawn_values(report.volumes)
 
 
 def _class_rows(report: TrainingReport) -> list[dict[str, Any]]:
@@ -270,6 +280,7 @@ def _notes(report: TrainingReport) -> list[failures.Note]:
     if report.scores:
         first = report.scores[0]
         found.extend(failures.notes(first.confusion, first.images, first.name.partition(",")[0], first.sizes))
+        found.extend(volumes.notes(first))
     if report.ranking is not None and report.ranking.undefined:
         undefined = report.ranking.undefined
         text = f"No val image holds {failures.listed(undefined)}: no average precision for {failures.them(undefined)}."

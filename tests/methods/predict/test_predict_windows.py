@@ -106,3 +106,34 @@ def test_impossible_settings_are_refused():
     for wrong in ({"scales": ()}, {"scales": (0.0,)}, {"overlap": 1.0}, {"window": -1}):
         with pytest.raises(ValidationError):
             settings.Windows(**wrong)
+
+
+# ---------------------------------------------------------------- volumes
+
+
+class Sum(nn.Module):
+    """Class 1 where the value is above the mean of the case."""
+
+    stride = 1
+
+    def __init__(self):
+        super().__init__()
+        self.sharpness = nn.Parameter(torch.tensor(5.0))
+
+    def forward(self, features, size):
+        return Prediction(torch.cat([-features[0], features[0]], dim=1) * self.sharpness)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_volumes_are_predicted_by_windows_or_slice_by_slice(run, dims):
+    rng = np.random.default_rng(0)
+    images = [rng.random(size).astype(np.float32) for size in ((5, 9, 12), (5, 9, 12), (20, 8, 8))]
+    data = Dataset(images, classes=["background", "bright"], dims=3, split=["val"] * 3)
+    encoder = Pixels()
+    encoder.channels = (1,)
+    about = Architecture(networks.Encoder(), "fcn", Fcn(), Classes(("background", "bright")), 1, patch=8, dims=dims, zscored=True)
+    found = windows(run, settings.Windows(keep_probs=True), data, Segmenter(Network(encoder, Sum()), about, key="toy"))
+    for id, sample in data.samples.items():
+        np.testing.assert_array_equal(found[id].label, sample.image()[0] > 0)
+        assert found[id].probs.shape == (2, *sample.size)
+    assert {len(shape) for shape in encoder.seen} == {dims + 2}

@@ -6,13 +6,14 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from smidgen.core.errors import NeedError, ShapeError
+from smidgen.core.errors import NeedError, SettingsError, ShapeError
 from smidgen.core.fit import Step
 from smidgen.core.run import Given
 from smidgen.data.dataset import Dataset
 from smidgen.data.pairs import Pair, labeled
 from smidgen.methods.segment import settings
 from smidgen.methods.segment.supervised import Training, prepare, supervised
+from smidgen.parts.imaging.channels import ChannelStatistics
 from smidgen.parts.losses.settings import Ce
 from smidgen.parts.losses.sums import LossFactory
 from smidgen.parts.networks import settings as networks
@@ -266,3 +267,62 @@ def test_prepare_is_what_workers_can_pickle():
     stream = pickle.loads(pickle.dumps(learner.streams["labeled"]))
     assert stream.prepare(stream.samples[0])["image"].shape == (3, 16, 16)
     assert prepare is stream.prepare.func
+
+
+# ---------------------------------------------------------------- volumes and their slices
+
+BALLS = settings.Supervised(
+    patch=(16, 16, 16), batch=2, steps=40, optimizer="adamw", lr_encoder=0.02, lr_head=0.02, weight_decay=0.0, scale=(0.9, 1.1)
+)
+
+
+def balls(count: int = 4) -> Dataset:
+    """Volumes with one bright ball each."""
+    rng = np.random.default_rng(0)
+    images, masks = [], []
+    for _ in range(count):
+        size = rng.integers(18, 24, 3)
+        center = [rng.uniform(6, n - 6) for n in size]
+        label = sum((grid - at) ** 2 for grid, at in zip(np.indices(size), center, strict=True)) < 16
+        images.append((100 * label + 20 * rng.standard_normal(size) + 300).astype(np.float32))
+        masks.append(label.astype(np.uint8))
+    return Dataset(images, masks, classes=["background", "ball"], dims=3, spacing_mm=(1.0, 1.0, 1.0))
+
+
+def trained(run, data: Dataset, how: settings.Supervised, dims: int):
+    own = networks.Encoder(name="resunet", width=8, depth=2, norm="instance")
+    torch.manual_seed(0)
+    encoder = EncoderFactory(own, 1, pixels=ChannelStatistics((0.0,), (1.0,)), dims=dims)
+    return supervised(run, how, data, encoder, HeadFactory("point", dims=dims), LossFactory("ce"))
+
+
+def dice(found, truth) -> float:
+    return 2 * np.logical_and(found == 1, truth == 1).sum() / ((found == 1).sum() + (truth == 1).sum())
+
+
+def test_a_ball_is_found_in_volumes_by_windows(run):
+    data = balls()
+    segmenter = trained(run, data, BALLS, 3)
+    assert segmenter.dims == 3 and segmenter.zscored and segmenter.patch == (16, 16, 16)
+    for sample in data.samples.values():
+        found = segmenter.predict(sample.image())
+        assert found.label.shape == sample.size
+        assert dice(found.label, sample.label()) > 0.7
+
+
+def test_a_network_of_slices_finds_it_slice_by_slice(run):
+    data = balls()
+    segmenter = trained(run, data.slices(), BALLS.model_copy(update={"patch": (16, 16), "batch": 8}), 2)
+    assert segmenter.dims == 2 and segmenter.zscored
+    sample = next(iter(data.samples.values()))
+    whole = segmenter.predict(sample.image())
+    assert dice(whole.label, sample.label()) > 0.85
+    slices = [segmenter.predict(sample.image()[:, z]).label for z in range(sample.size[0])]
+    np.testing.assert_array_equal(whole.label, np.stack(slices))
+
+
+def test_sides_that_do_not_fit_the_data_are_refused(run):
+    with pytest.raises(SettingsError, match=r"supervised.patch has 2 values, and volumes have 3 axes"):
+        trained(run, balls(1), BALLS.model_copy(update={"patch": (8, 8)}), 3)
+    with pytest.raises(ValidationError, match="two sides for slices"):
+        settings.Supervised(patch=(8,))

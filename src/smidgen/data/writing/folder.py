@@ -13,6 +13,7 @@ import yaml
 from smidgen.data.dataset import Dataset
 from smidgen.data.naming import BACKGROUND
 from smidgen.data.writing.pictures import classes_of_instances, place, save, save_indices, splits_written
+from smidgen.data.writing.volumes import frame_of, place_volume, save_label, spacing_rule
 from smidgen.products.colors import PALETTE
 from smidgen.products.sample import Sample
 
@@ -35,6 +36,9 @@ class FolderWriter:
 
     def add(self, sample: Sample) -> None:
         """Write images/, masks/ and instances/ of one image."""
+        if len(sample.size) == 3:
+            self._add_volume(sample)
+            return
         label, instances = sample.label(), sample.instances()
         classes = {} if instances is None else classes_of_instances(self.data, sample.id, instances, label)
         path = place(sample, self.root / "images" / sample.id, self.symlink)
@@ -45,6 +49,14 @@ class FolderWriter:
             save(instances.astype(np.uint16), self.root / "instances" / sample.id)
             names = self.data.classes.names
             self._instances += [(file, i, value, names[value], int((instances == i).sum())) for i, value in classes.items()]
+
+    def _add_volume(self, sample: Sample) -> None:
+        """Write volumes/ and labels/ of one case."""
+        label = sample.label()
+        path = place_volume(sample, self.root / "volumes" / sample.id, self.symlink)
+        self._files[sample.id] = path.relative_to(self.root / "volumes").as_posix()
+        if label is not None:
+            save_label(self.root / "labels" / f"{sample.id}{frame_of(sample).suffix}", label, sample)
 
     def finish(self) -> None:
         """Write classes.txt, tags.csv, split.csv, instances.csv, groups and dataset.yaml, as far as there is something to say."""
@@ -73,6 +85,8 @@ class FolderWriter:
             entries["background"] = "none"
         elif BACKGROUND not in classes.names[0].casefold():
             entries["background"] = 0
+        rule = spacing_rule(list(self.data.samples.values())) if self.data.dims == 3 else None
+        entries |= {"spacing": rule} if rule else {}
         return entries | ({"ids": dict(self.data.ids)} if self.data.ids else {})
 
     def _write_tags(self, tagged: Sequence[Sample]) -> None:

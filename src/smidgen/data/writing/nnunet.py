@@ -1,4 +1,4 @@
-"""Writes an nnU-Net dataset of 2D images: imagesTr, labelsTr, imagesTs, dataset.json."""
+"""Writes an nnU-Net dataset of 2D images or of volumes: imagesTr, labelsTr, imagesTs, dataset.json."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from smidgen.data.dataset import Dataset
 from smidgen.data.images import ImageFile, header
 from smidgen.data.mapped import ChannelFiles
 from smidgen.data.nnunet import IGNORE, JSON, SPLITS, TEST, TRAIN
+from smidgen.data.volume_files import suffix_of
 from smidgen.data.writing.pictures import bytes_of, counted, fits_png, save_indices, save_tiff, splits_written, stored
+from smidgen.data.writing.volumes import save_channels, save_label
 from smidgen.products.sample import IGNORED, Sample
 
 PLAIN = {".png": frozenset({"L", "RGB", "I;16"}), ".tif": frozenset({"L", "RGB", "I;16", "F"})}
@@ -30,7 +32,7 @@ class NnunetWriter:
         self.lost: list[str] = []
         self._cases: dict[str, str] = {}
         self._unlabeled = self._tagged = self._instances = self._grouped = self._ignored = 0
-        self._ending = ".png" if all(_is_plain(sample) for sample in data.samples.values()) else ".tif"
+        self._ending = ".nii.gz" if data.dims == 3 else ".png" if all(_is_plain(sample) for sample in data.samples.values()) else ".tif"
         names = data.classes.names
         # nnU-Net's label 0 is the background; where there is none it stays unused.
         shift = 0 if data.classes.background == 0 else 1
@@ -68,14 +70,19 @@ class NnunetWriter:
             table = np.full(256, self._ignore, np.uint8)
             table[: len(self._values)] = self._values
             path = self.root / labels / f"{case}{self._ending}"
-            if self._ending == ".png":
+            if self.data.dims == 3:
+                save_label(path, label, sample, table)
+            elif self._ending == ".png":
                 save_indices(path, table[label])
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 save_tiff(table[label], path)
 
     def _write_image(self, sample: Sample, folder: Path, case: str) -> None:
-        """One file for gray and for color, else one file per channel."""
+        """One file for gray and for color, else one file per channel; a volume has one per channel."""
+        if self.data.dims == 3:
+            self._write_volume(sample, [folder / f"{case}_{i:04}" for i in range(sample.channels)])
+            return
         first = folder / f"{case}_0000{self._ending}"
         if isinstance(sample.read_image, ImageFile) and self._as_it_is(sample.read_image.path):
             bytes_of(Path(sample.read_image.path), first, self.symlink)
@@ -92,6 +99,14 @@ class NnunetWriter:
             return
         for i in range(array.shape[2]):
             self._save(array[..., i], folder / f"{case}_{i:04}{self._ending}")
+
+    def _write_volume(self, sample: Sample, stems: list[Path]) -> None:
+        files = getattr(sample.read_image, "paths", ())
+        if len(files) == len(stems) and all(suffix_of(file) == self._ending for file in files):
+            for file, stem in zip(files, stems, strict=True):
+                bytes_of(Path(file), stem.with_name(stem.name + self._ending), self.symlink)
+            return
+        save_channels(sample, stems, self._ending)
 
     def _save(self, array: Shaped[np.ndarray, "h w *c"], path: Path) -> None:
         if self._ending == ".tif":
@@ -114,7 +129,7 @@ class NnunetWriter:
         labels = labels if data.classes.background == 0 else {"background": 0} | labels
         if data.classes.background == 0 and names[0] != "background":
             labels = {"background" if not value else name: value for name, value in labels.items()}
-        channels = ["R", "G", "B"] if data.channels == 3 else [f"channel {i}" for i in range(data.channels)]
+        channels = ["R", "G", "B"] if data.channels == 3 and data.dims == 2 else [f"channel {i}" for i in range(data.channels)]
         content = {
             "channel_names": {str(i): name for i, name in enumerate(channels)},
             "labels": labels | ({IGNORE: self._ignore} if self._ignored else {}),

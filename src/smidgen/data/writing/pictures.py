@@ -17,6 +17,7 @@ from smidgen.data.dataset import Dataset
 from smidgen.data.images import ImageArray, ImageFile
 from smidgen.data.labels import NO_INSTANCE_16
 from smidgen.data.mapped import ChannelFiles
+from smidgen.data.volume_readers import Slice
 from smidgen.products.sample import IGNORED, Sample
 
 
@@ -51,6 +52,8 @@ def stored(sample: Sample) -> Shaped[np.ndarray, "h w *c"]:
         return reader.stored()[0]
     if isinstance(reader, ImageArray):
         return reader.array
+    if isinstance(reader, Slice):
+        return np.moveaxis(reader.stored(), 0, -1)
     return np.moveaxis(sample.image(), 0, -1)
 
 

@@ -1,7 +1,7 @@
 """Prediction by windows (blending of nnU-Net, Isensee et al., Nature Methods 2021): every pixel's class, for images of any size.
 
 Reading order: windows, look. Small images of one size are predicted together; large ones window by window, blended and finished strip by
-strip (products/windows.py). Settings: settings.Windows.
+strip (products/windows.py); volumes by windows of the trained size, or slice by slice (products/volumes.py). Settings: settings.Windows.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def windows(run: Run, settings: settings.Windows, data: Dataset, segmenter: Segm
     Args:
         run: Maps over the images.
         settings: How.
-        data: Images, of any split.
+        data: Images or volumes, of any split.
         segmenter: The trained network; it is moved to the run's device.
     """
     segmenter.to(run.device)
@@ -42,7 +42,9 @@ def likeness(sample: Sample, segmenter: Segmenter, settings: settings.Windows) -
 
 
 def needs_window(sample: Sample, segmenter: Segmenter, settings: settings.Windows) -> bool:
-    """Whether an image is too large to be looked at whole."""
+    """Whether an image is too large to be looked at whole; volumes always are."""
+    if len(sample.size) == 3:
+        return True
     return segmenter.window(sample.size, settings.window, settings.max_pixels, max(settings.scales)) > 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, field_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from smidgen.core.settings import Frozen, Length
 
@@ -13,15 +13,25 @@ class Supervised(Frozen):
     """Training from dense, sparse or generated labels. Defaults: the DeepLab-v2 recipe that AdvCAM's masks are trained with."""
 
     size: int = Field(0, ge=0)
-    """Longest side in pixels that images are shrunk to before anything else, here and in prediction; 0 = full size (AdvCAM, sec. 5)."""
+    """Longest side in pixels that pictures are shrunk to before anything else, here and in prediction; 0 = full size (AdvCAM, sec. 5)."""
     crop: int = Field(321, ge=8)
-    """Side of a training view in pixels (DeepLab-v2 base configuration)."""
+    """Side of a training view in pixels (DeepLab-v2 base configuration); of volumes and slices see `patch`."""
     scale: tuple[PositiveFloat, PositiveFloat] = (0.5, 2.0)
     """Smallest and largest random factor on an image; drawn evenly, the paper draws in steps of .25 (AdvCAM, sec. 5)."""
     flip: bool = True
-    """Mirror half of the views left to right (DeepLab-v2)."""
+    """Mirror half of the views of pictures left to right (DeepLab-v2)."""
     color: float = Field(0.0, ge=0, le=1)
     """Strength of random brightness, contrast and saturation: factors in 1 ± color; 0 = none (DeepLab-v2)."""
+    patch: tuple[PositiveInt, ...] = ()
+    """Volumes and slices: sides of a training view in voxels, (d, h, w) or (h, w), and of the windows of prediction in 3D; () = `crop` in
+    every direction (Luo et al. 2021: 80, 112, 112 for atria)."""
+    degrees: float = Field(15.0, ge=0, le=180)
+    """Volumes and slices: largest random angle by which rows and columns are turned (Luo et al. 2021: by 90; 15 for the
+    pancreas)."""
+    foreground: float = Field(0.5, ge=0, le=1)
+    """Volumes and slices: share of views that are centered on the foreground, each class as often as any other (nnU-Net: 0.33)."""
+    flips: tuple[bool, ...] = ()
+    """Volumes and slices: axes along which half of the views are mirrored; () = none, for organs have a left and a right."""
     batch: int = Field(10, ge=1)
     """Views in a step (AdvCAM, sec. 5)."""
     steps: Annotated[int, Length(least=60)] = Field(30_000, ge=1)
@@ -46,6 +56,13 @@ class Supervised(Frozen):
     """Largest norm of the gradient; 0 = not limited (DeepLab-v2)."""
     use_confidence: bool = False
     """Weigh each labeled pixel with the confidence of its label, where labels have one."""
+
+    @field_validator("patch")
+    @classmethod
+    def _sides(cls, patch: tuple[int, ...]) -> tuple[int, ...]:
+        if len(patch) not in (0, 2, 3):
+            raise ValueError("give two sides for slices, three for volumes, or none")
+        return patch
 
     @field_validator("scale")
     @classmethod

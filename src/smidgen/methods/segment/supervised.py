@@ -1,24 +1,29 @@
 """Supervised segmentation (DeepLab-v2's recipe: Chen et al., TPAMI 2018): a network learns the labels it is given, pixel by pixel.
 
 Reading order: supervised, Training.terms. Where labels come from - people, scribbles, heatmaps - makes no difference:
-pixels of value 255 are not learned from. Settings: settings.Supervised.
-Differs: random scales are drawn evenly and not in steps; the batch statistics of the encoder stay those of its pretraining.
+pixels of value 255 are not learned from; nor whether they are pictures, volumes or slices of volumes. Settings: settings.Supervised.
+Differs: random scales are drawn evenly and not in steps; the batch statistics of a pretrained encoder stay those of its pretraining.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 from torch import Tensor, nn
 
+from smidgen.core.errors import SettingsError
 from smidgen.core.fit import Step, Stream
 from smidgen.core.run import Run
+from smidgen.data.building import network_of, segmenter_of
 from smidgen.data.dataset import Dataset
 from smidgen.data.pairs import Pair, labeled
 from smidgen.data.transforms import Augmentation
+from smidgen.data.views import weak
+from smidgen.data.volume_transforms import VolumeAugmentation
 from smidgen.methods.segment import settings
 from smidgen.parts.imaging.channels import as_channels
 from smidgen.parts.losses.ce import ce
@@ -29,7 +34,7 @@ from smidgen.parts.networks.factories import HeadFactory
 from smidgen.parts.networks.network import Network
 from smidgen.parts.networks.optimizing import optimizer, rate
 from smidgen.products.labels import LabelMap
-from smidgen.products.segmenter import Architecture, Segmenter
+from smidgen.products.segmenter import Segmenter
 from smidgen.products.warm import WarmStart, start_from
 
 
@@ -48,7 +53,7 @@ def supervised(
     Args:
         run: Trains.
         settings: How.
-        data: Images; classes.
+        data: Images, volumes or slices; classes.
         encoder: Makes the encoder.
         head: Makes the head.
         loss: What is minimized.
@@ -60,19 +65,32 @@ def supervised(
 
     Raises:
         NeedError: No train image has a label.
+        SettingsError: The sides of a view are not as many as the axes of an image.
     """
     pairs = labeled(data, labels)
-    body = encoder()
-    network = Network(body, head(body.channels, body.strides, len(data.classes)))
+    augment = view_of(settings, data)
+    network = network_of(encoder, head, data)
     if warm_from is not None and warm_from.segmenter is not None:
+        body = network.encoder
         start_from(network, warm_from.segmenter, data.classes.names, partial(head, body.channels, body.strides))
-    run.fit("train", Training(network, pairs, loss, settings, encoder.in_channels))
-    how = (encoder.settings, head.name, head.settings, data.classes, encoder.in_channels, settings.size, settings.crop, data.value_range)
-    architecture = Architecture(*how, ids=data.ids, mask_values=data.mask_values)
-    return Segmenter(network, architecture)
+    run.fit("train", Training(network, pairs, loss, settings, encoder.in_channels, augment))
+    return segmenter_of(network, encoder, head, data, settings)
 
 
-def prepare(pair: Pair, augment: Augmentation, channels: int, use_confidence: bool) -> dict[str, Tensor]:
+def view_of(settings: settings.Supervised, data: Dataset) -> Augmentation | VolumeAugmentation:
+    """What draws views of these data.
+
+    Raises:
+        SettingsError: The sides of a view, or the axes that are mirrored, are not as many as the axes of an image.
+    """
+    for name, given in (("patch", settings.patch), ("flips", settings.flips)):
+        if given and data.zscored and len(given) != data.dims:
+            what = f"supervised.{name} has {len(given)} values, and {'volumes' if data.dims == 3 else 'slices'} have {data.dims} axes"
+            raise SettingsError(f"{what}: give {data.dims}")
+    return weak(settings, data)
+
+
+def prepare(pair: Pair, augment: Augmentation | VolumeAugmentation, channels: int, use_confidence: bool) -> dict[str, Tensor]:
     """One random view of one image, with the label moved along.
 
     Args:
@@ -85,7 +103,9 @@ def prepare(pair: Pair, augment: Augmentation, channels: int, use_confidence: bo
     confidence = None
     if use_confidence:
         confidence = np.ones(known.label.shape, np.float32) if known.confidence is None else known.confidence
-    view = augment(as_channels(image, channels, pair.path or pair.id), known.label, confidence)
+    if isinstance(augment, VolumeAugmentation):
+        augment = replace(augment, spacing_mm=pair.sample.spacing_mm)
+    view = augment(as_channels(image, channels, pair.path or pair.id, len(pair.sample.size)), known.label, confidence)
     batch = {"image": view.image, "label": view.label}
     return batch if view.confidence is None else batch | {"confidence": view.confidence}
 
@@ -99,10 +119,19 @@ class Training:
         loss: What is minimized.
         settings: How.
         channels: Channels of the images.
+        augment: Draws views; None: views of pictures, as the settings say.
     """
 
-    def __init__(self, network: Network, pairs: Sequence[Pair], loss: LossFactory, settings: settings.Supervised, channels: int):
-        augment = Augmentation(settings.crop, settings.size, settings.scale, settings.flip, settings.color)
+    def __init__(
+        self,
+        network: Network,
+        pairs: Sequence[Pair],
+        loss: LossFactory,
+        settings: settings.Supervised,
+        channels: int,
+        augment: Augmentation | VolumeAugmentation | None = None,
+    ):
+        augment = augment or Augmentation(settings.crop, settings.size, settings.scale, settings.flip, settings.color)
         self.loss, self.settings = loss, settings
         self.networks = nn.ModuleDict({"segmenter": network})
         self.optimizers = {"all": optimizer(((network.encoder, settings.lr_encoder), (network.head, settings.lr_head)), settings)}

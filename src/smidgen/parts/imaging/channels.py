@@ -54,19 +54,21 @@ def _plain(values: Float64[np.ndarray, " c"]) -> tuple[float, ...]:
     return tuple(float(f"{value:.6g}") for value in values)
 
 
-def as_channels(image: Float32[np.ndarray, "c *space"], channels: int, where: str) -> Float32[np.ndarray, "n h w"]:
-    """A 2D image with this number of channels; gray is repeated.
+def as_channels(image: Float32[np.ndarray, "c *space"], channels: int, where: str, dims: int = 2) -> Float32[np.ndarray, "n *space"]:
+    """An image with this number of channels; gray is repeated.
 
     Args:
         image: Channels first.
         channels: What the network takes.
         where: How messages call the image.
+        dims: Spatial axes of what the network takes.
 
     Raises:
-        ShapeError: It is no 2D image, or has another number of channels.
+        ShapeError: It has another number of spatial axes, or of channels.
     """
-    if image.ndim != 3:
-        raise ShapeError(f"{where}: expected a 2D image, found {image.ndim - 1} dimensions: export the slices as images")
+    if image.ndim != dims + 1:
+        what = f"expected a {dims}D image, found {image.ndim - 1} dimensions"
+        raise ShapeError(f"{where}: {what}: {'export the slices as images' if dims == 2 else 'give whole volumes'}")
     if len(image) not in (1, channels):
         raise ShapeError(f"{where}: {len(image)} channels, the network takes {channels}: convert this image")
     return image if len(image) == channels else np.repeat(image, channels, axis=0)

@@ -1,7 +1,7 @@
-"""Encoders: any timm model as a pyramid of features, and where it is a chain of stages, runnable piece by piece.
+"""Encoders: any timm model as a pyramid of features, and where it is a chain of stages, runnable piece by piece; or a U-shaped trunk.
 
 Reading order: EncoderFactory, Encoder; then how a model is built (`_built`), cut into stages (`_chain`) and stopped from shrinking
-(`_without_dilation`).
+(`_without_dilation`). The trunks are in `ushaped`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,17 @@ from smidgen.core.registry import nearest
 from smidgen.parts.imaging.channels import ChannelStatistics
 from smidgen.parts.networks import settings as networks
 from smidgen.parts.networks import weights
+from smidgen.parts.networks.layers import LAYOUTS
 from smidgen.parts.networks.simple_pyramid import SimplePyramid
+from smidgen.parts.networks.ushaped import TRUNKS, ResUnet, VNet
 
 PIXELS = "pixels"
 """The point before everything."""
 FULL_STRIDE = 32
 PHOTO_MEAN, PHOTO_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of red, green and blue in ImageNet's photos, which most weights were trained on."""
+OF_TRUNKS = {"width", "depth", "norm", "first"}
+"""Settings that only those have."""
 
 
 class EncoderFactory:
@@ -37,11 +41,14 @@ class EncoderFactory:
     Args:
         settings: Which model, which weights; None = the defaults.
         in_channels: Of the images; other numbers than 3 adapt the first convolution.
-        frozen_statistics: Batch statistics stay as they are in training (small batches, exact results on several processes).
+        frozen_statistics: Batch statistics stay as they are in training (small batches, exact results on several processes); those of
+            trunks, which start at random, never do.
         pixels: What each channel of the training images is like, where they are neither color nor gray; see `Normalize`.
+        dims: Spatial axes of the images, 2 or 3.
 
     Raises:
         WeightsError: The weights are not where the settings say.
+        SettingsError: The model takes images only, and volumes are given.
     """
 
     def __init__(
@@ -50,32 +57,40 @@ class EncoderFactory:
         in_channels: int = 3,
         frozen_statistics: bool = True,
         pixels: ChannelStatistics | None = None,
+        dims: int = 2,
     ):
         self.settings = networks.Encoder() if settings is None else settings
-        self.in_channels, self.frozen_statistics, self.pixels = in_channels, frozen_statistics, pixels
+        self.in_channels, self.frozen_statistics, self.pixels, self.dims = in_channels, frozen_statistics, pixels, dims
+        if dims != 2 and self.settings.name not in TRUNKS:
+            what = f"encoder.name: '{self.settings.name}' takes images, and these are volumes"
+            raise SettingsError(f"{what}: choose {' or '.join(TRUNKS)}, or work on slices with --dims 2")
         self._weights = weights.resolve(self.settings)
 
     @property
     def key(self) -> str:
         """What the encoders depend on: settings, the weights' contents, the code."""
-        plain = self.settings.model_dump(mode="json", exclude={"weights"})
-        pixels = () if self.pixels is None else (self.pixels.mean, self.pixels.deviation)
-        return key("encoder", plain, self._weights.fingerprint, self.in_channels, self.frozen_statistics, *pixels, source(__name__))
+        others = {"stride", "dilate", "frozen"} if self.settings.name in TRUNKS else OF_TRUNKS
+        plain = self.settings.model_dump(mode="json", exclude={"weights"} | others)
+        more = () if self.pixels is None else (self.pixels.mean, self.pixels.deviation)
+        more += () if self.dims == 2 else (self.dims,)
+        return key("encoder", plain, self._weights.fingerprint, self.in_channels, self.frozen_statistics, *more, source(__name__))
 
     @property
     def origin(self) -> str:
         """One line: which weights an encoder starts with."""
+        if self.settings.name in TRUNKS:
+            return self._weights.origin
         channels = "1 channel" if self.in_channels == 1 else f"{self.in_channels} channels"
         adapted = "" if self.in_channels == 3 else f", first convolution adapted to {channels}"
         adapted += "" if self.pixels is None else ", each normalized by its mean and deviation in training images"
         return self._weights.origin + adapted
 
     def with_stride(self, stride: int, dilate: bool) -> EncoderFactory:
-        """The same encoders with another stride; 0 = this factory itself."""
-        if not stride:
+        """The same encoders with another stride; 0, or trunks, which have a map of every pixel = this factory itself."""
+        if not stride or self.settings.name in TRUNKS:
             return self
         settings = self.settings.model_copy(update={"stride": stride, "dilate": dilate})
-        return EncoderFactory(settings, self.in_channels, self.frozen_statistics, self.pixels)
+        return EncoderFactory(settings, self.in_channels, self.frozen_statistics, self.pixels, self.dims)
 
     def __call__(self) -> Encoder:
         """A new encoder with its initial weights.
@@ -84,21 +99,26 @@ class EncoderFactory:
             SettingsError: timm does not know the model, or it can't have this stride.
             WeightsError: The weights can't be read or do not fit.
         """
+        if self.settings.name in TRUNKS:
+            trunk = TRUNKS[self.settings.name](self.settings, self.in_channels, self.dims)
+            weights.load_trunk(trunk, self._weights)
+            return Encoder(trunk, self.in_channels, 0, False, self.pixels, self.dims)
         model = _built(self.settings, self._weights, self.in_channels)
         return Encoder(model, self.in_channels, self.settings.frozen, self.frozen_statistics, self.pixels)
 
 
 class Encoder(nn.Module):
-    """Pixels in [0, 1] to features. The normalization that the model was trained with is the first layer.
+    """Pixels in [0, 1], or z-scored ones, to features. The normalization that the model was trained with is the first layer.
 
     It works in the channels-last layout, which is several times as fast on CPUs.
 
     Args:
-        model: A timm model without classifier.
+        model: A timm model without classifier, or a trunk.
         in_channels: Of the images.
         frozen: The stem and so many first stages are not trained.
         frozen_statistics: Batch statistics stay as they are in training.
         pixels: What each channel of the images is like; None: like that of photos.
+        dims: Spatial axes of the images.
 
     Raises:
         SettingsError: There are fewer stages than should be frozen.
@@ -116,6 +136,8 @@ class Encoder(nn.Module):
     """Of the last feature map."""
     final_stride: int
     """Pixels per place of the last feature map."""
+    dims: int = 2
+    """Spatial axes of an image."""
 
     def __init__(
         self,
@@ -124,17 +146,21 @@ class Encoder(nn.Module):
         frozen: int = 0,
         frozen_statistics: bool = True,
         pixels: ChannelStatistics | None = None,
+        dims: int = 2,
     ):
         super().__init__()
-        self.in_channels, self.frozen_statistics = in_channels, frozen_statistics
+        self.in_channels, self.frozen_statistics, self.dims = in_channels, frozen_statistics, dims
+        self.pyramid: SimplePyramid | None = None
+        self._scale = 1.0
+        if isinstance(model, ResUnet | VNet):
+            self._of_trunk(model, pixels)
+            return
         levels: list[dict[str, Any]] = list(model.feature_info)  # pyright: ignore[reportArgumentType, reportCallIssue]
         config: dict[str, Any] = model.pretrained_cfg  # pyright: ignore[reportAssignmentType]
         self.normalize = Normalize(config["mean"], config["std"], in_channels, pixels)
         self.model = model
         self._chain = _chain(model)
         self.points = (PIXELS, *self._chain)
-        self.pyramid: SimplePyramid | None = None
-        self._scale = 1.0
         deepest = levels[-1]
         if len({level["reduction"] for level in levels}) == 1:
             self.kind = "plain"
@@ -155,6 +181,21 @@ class Encoder(nn.Module):
         if frozen:
             _freeze(model, frozen)
 
+    def _of_trunk(self, model: ResUnet | VNet, pixels: ChannelStatistics | None) -> None:
+        like = pixels or ChannelStatistics(PHOTO_MEAN, PHOTO_DEVIATION)
+        self.kind, self.points, self._chain = "pyramid", (PIXELS,), {}
+        self.normalize = Normalize(like.mean, like.deviation, self.in_channels, dims=self.dims)
+        self.model = model
+        self.channels, self.strides = (model.width,), (1,)
+        self.final_channels, self.final_stride = model.width, 1
+        self.to(memory_format=LAYOUTS[self.dims])  # pyright: ignore[reportCallIssue]
+
+    @property
+    def multiple(self) -> int:
+        """What the sides of the images it is given are multiples of: the largest stride that it works at."""
+        model = getattr(self, "model", None)
+        return model.multiple if isinstance(model, ResUnet | VNet) else max(self.strides)
+
     @property
     def stages(self) -> tuple[str, ...]:
         """The chain's names in order; empty where the model is none."""
@@ -168,13 +209,16 @@ class Encoder(nn.Module):
                 module.eval()
         return self
 
-    def forward(self, image: Float[Tensor, "b c h w"]) -> list[Tensor]:
+    def forward(self, image: Float[Tensor, "b c *space"]) -> list[Tensor]:
         """The pyramid, finest level first.
 
         Args:
-            image: Values in [0, 1]; ceil(size / stride) places per level where the model pads, so give multiples of the largest stride.
+            image: Values in [0, 1], or z-scored; ceil(size / stride) places per level where the model pads, so give multiples of
+                `multiple`.
         """
         x = self._entered(image)
+        if isinstance(self.model, ResUnet | VNet):
+            return [self.model(x)]
         if self.pyramid is not None:
             return self.pyramid(self._last(x))
         if not self._chain:
@@ -186,7 +230,7 @@ class Encoder(nn.Module):
                 levels.append(x)
         return levels
 
-    def features(self, x: Float[Tensor, "b c h w"], at: str = PIXELS, to: str | None = None) -> Float[Tensor, "b d i j"]:
+    def features(self, x: Float[Tensor, "b c *h"], at: str = PIXELS, to: str | None = None) -> Float[Tensor, "b d *i"]:
         """From the activations at one point to those at another.
 
         Args:
@@ -218,7 +262,7 @@ class Encoder(nn.Module):
         if self._scale != 1:
             size = [max(1, round(n * self._scale)) for n in image.shape[-2:]]
             image = F.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=True)
-        return self.normalize(image.contiguous(memory_format=torch.channels_last))
+        return self.normalize(image.contiguous(memory_format=LAYOUTS[self.dims]))
 
     def _through(self, stage: str, x: Tensor) -> Tensor:
         for name in self._chain[stage]:
@@ -227,6 +271,8 @@ class Encoder(nn.Module):
 
     def _last(self, x: Tensor) -> Tensor:
         """The last map of a model that is no chain; a transformer's is normalized."""
+        if isinstance(self.model, ResUnet | VNet):
+            return self.model(x)
         plain = self.kind == "plain"
         return self.model.forward_intermediates(x, indices=1, norm=plain, intermediates_only=True)[-1]  # pyright: ignore[reportCallIssue]
 
@@ -242,6 +288,7 @@ class Normalize(nn.Module):
         std: Likewise.
         channels: 3, 1 (their average), or more (they repeat, as the adapted weights do).
         pixels: What each channel is like; None: like that of photos.
+        dims: Spatial axes.
 
     Example:
         >>> infrared = ChannelStatistics(mean=(0.9,), deviation=(0.02,))
@@ -253,7 +300,7 @@ class Normalize(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float], channels: int, pixels: ChannelStatistics | None = None):
+    def __init__(self, mean: Sequence[float], std: Sequence[float], channels: int, pixels: ChannelStatistics | None = None, dims: int = 2):
         super().__init__()
         means, stds = _spread(mean, channels), _spread(std, channels)
         if pixels is not None:
@@ -264,9 +311,9 @@ class Normalize(nn.Module):
             means = [own - scale * shift for own, scale, shift in zip(pixels.mean, scales, shifts, strict=True)]
             stds = scales
         for name, values in (("mean", means), ("std", stds)):
-            self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1))
+            self.register_buffer(name, torch.tensor(values).view(1, -1, *(1,) * dims))
 
-    def forward(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    def forward(self, image: Float[Tensor, "b c *space"]) -> Float[Tensor, "b c *space"]:
         """Subtract the mean, divide by the deviation."""
         return (image - self.mean) / self.std
 

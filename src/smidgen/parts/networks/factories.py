@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from inspect import signature
 
 from torch import nn
 
@@ -24,18 +25,19 @@ class HeadFactory:
     Args:
         name: Module in `parts/networks/heads`, which holds a class of that name.
         settings: Its settings; None = the defaults.
+        dims: Spatial axes of what it is for, 2 or 3.
 
     Raises:
-        SettingsError: There is no such head (with the nearest known one), or the settings are another's.
+        SettingsError: There is no such head (with the nearest known one), the settings are another's, or the head is for images only.
 
     Example:
         >>> HeadFactory("fcn")([8, 16, 32], [8, 16, 32], classes=2).stride
         8
     """
 
-    def __init__(self, name: str, settings: Frozen | None = None):
+    def __init__(self, name: str, settings: Frozen | None = None, dims: int = 2):
         kind = registry.part_settings("head", name)
-        self.name, self.settings = name, kind() if settings is None else settings
+        self.name, self.settings, self.dims = name, kind() if settings is None else settings, dims
         if not isinstance(self.settings, kind):
             raise SettingsError(f"head '{name}': expected settings {kind.__name__}, came {type(settings).__name__}: give those of '{name}'")
         self._module = f"smidgen.parts.networks.heads.{name}"
@@ -43,7 +45,8 @@ class HeadFactory:
     @property
     def key(self) -> str:
         """What the heads depend on."""
-        return key("head", self.name, self.settings.model_dump(mode="json"), source(self._module))
+        more = () if self.dims == 2 else (self.dims,)
+        return key("head", self.name, self.settings.model_dump(mode="json"), *more, source(self._module))
 
     def __call__(self, channels: Sequence[int], strides: Sequence[int], classes: int) -> nn.Module:
         """A new head.
@@ -57,4 +60,8 @@ class HeadFactory:
             SettingsError: The head can't work on these levels.
         """
         kind = getattr(importlib.import_module(self._module), registry.camel(self.name))
+        if "dims" in signature(kind).parameters:
+            return kind(self.settings, channels, strides, classes, self.dims)
+        if self.dims != 2:
+            raise SettingsError(f"head '{self.name}' is for images, and these are volumes: choose --head point, or slices with --dims 2")
         return kind(self.settings, channels, strides, classes)

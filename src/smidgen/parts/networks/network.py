@@ -26,21 +26,21 @@ class Network(nn.Module):
         super().__init__()
         self.encoder, self.head = encoder, head
 
-    def forward(self, image: Float[Tensor, "b c h w"]) -> Prediction:
+    def forward(self, image: Float[Tensor, "b c *space"]) -> Prediction:
         """Logits at the head's stride: ceil(size / stride) places.
 
-        The image is continued at its lower and right border to a multiple of the largest stride, by its last row and column.
+        The image is continued behind the end of each axis to a multiple of what the encoder asks for, by its last row, column, slice.
 
         Args:
-            image: Values in [0, 1].
+            image: Values in [0, 1], or z-scored.
         """
-        padded, size = self._continued(image), tuple(image.shape[-2:])
-        whole = tuple(padded.shape[-2:])
+        padded, size = self._continued(image), tuple(image.shape[2:])
+        whole = tuple(padded.shape[2:])
         found: Prediction = self.head(self.encoder(padded), whole)
         aux = tuple(replace(one, logits=_cropped(one.logits, whole, size)) for one in found.aux)
         return Prediction(_cropped(found.logits, whole, size), aux)
 
-    def regions(self, image: Float[Tensor, "b c h w"]) -> tuple[Tensor, ...] | None:
+    def regions(self, image: Float[Tensor, "b c *space"]) -> tuple[Tensor, ...] | None:
         """Where the head saw each class, and from which classes each place drew (see heads/ocr.py); None where it does not work so.
 
         Args:
@@ -50,16 +50,15 @@ class Network(nn.Module):
             return None
         padded = self._continued(image)
         found = self.head.regions(self.encoder(padded))  # pyright: ignore[reportCallIssue]
-        return None if found is None else tuple(_cropped(one, tuple(padded.shape[-2:]), tuple(image.shape[-2:])) for one in found)
+        return None if found is None else tuple(_cropped(one, tuple(padded.shape[2:]), tuple(image.shape[2:])) for one in found)
 
     def _continued(self, image: Tensor) -> Tensor:
-        """The image, continued to a multiple of the largest stride."""
-        multiple = max(self.encoder.strides)
-        below, right = (-n % multiple for n in image.shape[-2:])
-        return F.pad(image, (0, right, 0, below), mode="replicate") if below or right else image
+        """The image, continued to a multiple of what the encoder asks for."""
+        missing = [-n % self.encoder.multiple for n in image.shape[2:]]
+        return F.pad(image, [side for n in reversed(missing) for side in (0, n)], mode="replicate") if any(missing) else image
 
 
 def _cropped(logits: Tensor, whole: Sequence[int], size: Sequence[int]) -> Tensor:
     """Leave out the places that see nothing but the continuation."""
-    parts = (slice(0, math.ceil(n * places / all)) for n, places, all in zip(size, logits.shape[-2:], whole, strict=True))
+    parts = (slice(0, math.ceil(n * places / all)) for n, places, all in zip(size, logits.shape[2:], whole, strict=True))
     return logits[(..., *parts)]

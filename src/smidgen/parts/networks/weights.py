@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from smidgen.core.errors import WeightsError
 from smidgen.parts.networks.settings import Encoder as EncoderSettings
+from smidgen.parts.networks.ushaped import TRUNKS
 
 State = Mapping[str, Tensor]
 REMEDY = "set --encoder.weights none for random ones, or to the path of a state dict (.safetensors, .pth)"
@@ -53,7 +54,7 @@ def resolve(settings: EncoderSettings) -> Weights:
         WeightsError: The file is not there, or the package's file is damaged.
     """
     name = settings.name
-    if settings.weights == "none":
+    if settings.weights == "none" or (settings.weights == "auto" and name in TRUNKS):
         return Weights("random", f"{name} with random weights", "none")
     if settings.weights != "auto":
         path = Path(settings.weights).expanduser()
@@ -109,6 +110,23 @@ def read(path: Path) -> dict[str, Tensor]:
         if all(name.startswith(prefix) for name in state):
             state = {name.removeprefix(prefix): value for name, value in state.items()}
     return state
+
+
+def load_trunk(model: nn.Module, weights: Weights) -> None:
+    """Put the weights of a file into a U-shaped trunk; all names and shapes must match.
+
+    Raises:
+        WeightsError: They do not.
+    """
+    if weights.path is None:
+        return
+    state, own = read(weights.path), model.state_dict()
+    odd = sorted(name for name in own.keys() | state.keys() if name not in state or name not in own or own[name].shape != state[name].shape)
+    if odd:
+        raise WeightsError(
+            f"{weights.path}: does not fit this network ({', '.join(odd[:SHOWN])}): give it its width, depth and norm, or {REMEDY}"
+        )
+    model.load_state_dict(state)
 
 
 def load(model: nn.Module, weights: Weights, in_channels: int = 3) -> None:

@@ -1,5 +1,5 @@
 for (const table of document.querySelectorAll("table.sortable")) {
-  const heads = [...table.tHead.rows[0].cells];
+  const heads = [...table.tHead.rows[table.tHead.rows.length - 1].cells];
   const value = (row, i) => row.cells[i].textContent.trim().replace(/\s/g, "");
   heads.forEach((head, i) => {
     if (!head.textContent.trim()) return;

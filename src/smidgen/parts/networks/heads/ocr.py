@@ -22,12 +22,9 @@ from torch import Tensor, nn
 
 from smidgen.parts.networks.group_norm import normalized
 from smidgen.parts.networks.heads import settings as heads
+from smidgen.parts.networks.layers import CONVOLUTIONS, DROPOUTS, LAYOUTS
 from smidgen.parts.networks.prediction import Aux, Prediction
 from smidgen.parts.networks.upsample import MODES
-
-CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}
-DROPOUTS = {2: nn.Dropout2d, 3: nn.Dropout3d}
-LAYOUTS = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
 class ObjectRegions(NamedTuple):

@@ -57,6 +57,13 @@ class Unet(Frozen):
     """No level has more channels than this (Ronneberger et al. 2015: 512 at the coarsest level of the decoder)."""
 
 
+class Point(Frozen):
+    """Scores of each place from its own features."""
+
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of channels left out in training (Luo et al. 2021: none here; their V-Net leaves out half of them itself)."""
+
+
 class Ocr(Frozen):
     """Object context: each place sees one summary per class of the whole image."""
 
@@ -79,3 +86,16 @@ class Ocr(Frozen):
     so that training begins as that of a plain head."""
     dropout: float = Field(default=0.05, ge=0, lt=1)
     """Share of fused channels left out in training (authors' code: 0.05)."""
+
+
+class Dual(Frozen):
+    """Class scores and level sets from one head."""
+
+    base: str = "unet"
+    """The head that makes both; all but its last layer is shared (Luo et al. 2021: a V-Net's decoder)."""
+    base_settings: tuple[str, ...] = ()
+    """Settings of that head, each as NAME=VALUE; what is not named has its default."""
+    steepness: float = Field(default=1500.0, gt=0)
+    """Factor between level sets and logits of their masks (Luo et al. 2021, eq. 2: 1500)."""
+    answer: Literal["scores", "both", "level_sets"] = "scores"
+    """Who answers after training: the class scores (Luo et al. 2021), the level sets, or the mean probability of both."""

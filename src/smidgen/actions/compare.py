@@ -1,0 +1,300 @@
+"""`smidgen compare`: several recipes on one split, with few labels and with many: what does each label buy?"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smidgen.actions.choose import Dims, Use
+from smidgen.actions.opening import checked, open_data
+from smidgen.actions.train import prepared, preset_said
+from smidgen.core.codec import write_atomically
+from smidgen.core.errors import SettingsError, UsageError
+from smidgen.core.screen import Screen, watching
+from smidgen.core.settings import Machine, validated
+from smidgen.data.dataset import Dataset
+from smidgen.recipes.choice import resolve
+
+if TYPE_CHECKING:
+    from smidgen.actions.comparing import Cell
+
+STOPPED = "stopped; the same command goes on where it stopped"
+"""What is said after Ctrl-C."""
+SHOWN = 6
+"""Val images whose predictions are shown side by side."""
+RECORD, PAGE = "comparison.json", "comparison.html"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A recipe with so many labels, over all seeds.
+
+    Args:
+        recipe: As it was said.
+        labeled: As it was said.
+        scores: Mean score of each seed, in [0, 1].
+        masks: Training images with masks, mean over seeds.
+        minutes: Of a person who labels that many.
+        seconds: Of one training, mean over seeds.
+        peak_mib: Largest memory, MiB.
+        gain: Mean difference to the first recipe with as many labels, over val images and seeds; None for the first recipe itself.
+        interval: 95 % interval of that difference, from a bootstrap over val images (groups of them); None where there are too few.
+    """
+
+    recipe: str
+    labeled: str
+    scores: tuple[float, ...]
+    masks: float | int
+    minutes: float | int
+    seconds: float
+    peak_mib: float
+    gain: float | None
+    interval: tuple[float, float] | None
+
+    @property
+    def mean(self) -> float:
+        """Over seeds."""
+        return statistics.mean(self.scores)
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation over seeds; None for one seed."""
+        return statistics.stdev(self.scores) if len(self.scores) > 1 else None
+
+    @property
+    def verdict(self) -> str:
+        """Whether it differs from the first recipe by more than noise."""
+        if self.gain is None:
+            return ""
+        if self.interval is None:
+            return "too few val images to tell"
+        if self.interval[0] <= 0 <= self.interval[1]:
+            return "within noise"
+        return "better" if self.gain > 0 else "worse"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What was found.
+
+    Args:
+        folder: Where record, page and stages are.
+        metric: What was scored, in words.
+        arms: Recipes by number of labels, in the order they were said.
+    """
+
+    folder: Path
+    metric: str
+    arms: tuple[Arm, ...]
+
+    @property
+    def report(self) -> Path:
+        """The page with curves, table and pictures."""
+        return self.folder / PAGE
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What `--json` tells."""
+        arms = [{**vars(arm), "mean": arm.mean, "spread": arm.spread, "verdict": arm.verdict} for arm in self.arms]
+        return {"folder": self.folder, "report": self.report, "metric": self.metric, "arms": arms}
+
+
+def compare(
+    data: str | Path | Dataset,
+    *,
+    recipes: str,
+    labeled: str = "all",
+    seeds: int = 1,
+    out: str | Path | None = None,
+    use: Use | None = None,
+    head: str | None = None,
+    loss: str | None = None,
+    preset: str | None = None,
+    label_folder: str | None = None,
+    dims: Dims | None = None,
+    val: float = 0.2,
+    seed: int = 0,
+    minutes_per_mask: float = 5.0,
+    minutes_per_tag: float = 0.1,
+    skip_broken: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    screen: Screen | None = None,
+) -> Compared:
+    """Train several recipes with few labels and with many, and show what each label buys.
+
+    All are scored on the same val images. With the same seed they have the same labels, and a smaller choice of labels is part of every
+    larger one. What two of them share is computed once; the same call goes on where an earlier one stopped.
+
+    Args:
+        data: Folder with images and whatever labels there are; in Python also a Dataset.
+        recipes: Names joined with commas, such as masks,dtc,cotraining; the others are compared with the first.
+        labeled: How many training images keep their masks, joined with commas: 5,10,all; shares (10%) and groups (3groups) do, too.
+        seeds: So many trainings of each; labels are drawn anew for each of them.
+        out: Folder of the comparison; runs/<name of data>-compared by default.
+        use: Which supervision to use; all there is by default.
+        head: Head of the segmentation network.
+        loss: Loss of the segmentation network.
+        preset: small (two cores), base or large (GPU), or a YAML file of your own; its schedule is the budget of each training.
+        label_folder: Folder of labels to read instead of masks/, such as scribbles.
+        dims: Volumes as they are (3), or slice by slice (2).
+        val: Share of the groups that validate, where split.csv does not say.
+        seed: The first seed.
+        minutes_per_mask: What one mask costs a person.
+        minutes_per_tag: What the tags of one image cost a person.
+        skip_broken: Leave out images with a problem instead of stopping.
+        settings: Settings by method, for all recipes that use it.
+        screen: Hears of the progress; bars where somebody looks by default, smidgen.Silent() for none.
+
+    Returns:
+        Scores, spreads and costs; the page is `report`.
+
+    Raises:
+        DataError: The data can't be read, or no val image has a mask.
+        SettingsError: A word is not known or does not fit a recipe.
+    """
+    words = {
+        "use": use,
+        "head": head,
+        "loss": loss,
+        "preset": preset_said(preset),
+        "label_folder": label_folder,
+        "dims": dims,
+        "val": val,
+        **dict.fromkeys(("classify", "localize", "refine", "label", "segment", "semi", "until", "warm_from", "minutes")),
+        "unannotated": "unlabeled",
+        "skip_broken": skip_broken,
+        "settings": dict(settings or {}),
+    }
+    names, counts = _listed(recipes, "recipes"), _listed(labeled, "labeled")
+    _check(names, seeds, words)
+    screen = watching(screen)
+    full = open_data(data, label_folder, val, seed)
+    folder = Path(out) if out is not None else Path("runs") / f"{full.name}-compared"
+    cells = _cells(full, folder, names, counts, range(seed, seed + seeds), words, screen)
+    groups = {id: one.group for id, one in full.val.items()}
+    compared = Compared(folder, cells[0].metric, tuple(_arms(cells, names, counts, groups, minutes_per_mask, minutes_per_tag)))
+    _write(compared, cells, full)
+    return compared
+
+
+def _listed(text: str, what: str) -> list[str]:
+    """Names joined with commas, each once."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise SettingsError(f"--{what}: nothing is named: join names with commas")
+    return list(dict.fromkeys(names))
+
+
+def _check(names: Sequence[str], seeds: int, words: Mapping[str, Any]) -> None:
+    """What can be refused before anything is read."""
+    if seeds < 1:
+        raise SettingsError(f"--seeds {seeds}: expected at least 1")
+    said = _of_recipe(names[0], words)[0]
+    if validated(Machine, said.get("machine", {}), "machine").devices > 1:
+        raise SettingsError("machine.devices: a comparison runs in one process: train one recipe after the other with `smidgen train`")
+    unused = dict(words["settings"])
+    for name in names:
+        resolved = resolve(name, words["preset"], _of_recipe(name, words)[0])
+        for group in (*resolved.methods, "encoder", "machine"):
+            unused.pop(group, None)
+    if unused:
+        raise SettingsError(f"{', '.join(unused)}: no recipe of this comparison uses it: leave it out")
+
+
+def _of_recipe(name: str, words: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings that a recipe uses, of those that were said for all: alone, and within the words."""
+    spoken = {place: words[place] for place in ("head", "loss") if words[place] is not None}
+    used = {*resolve(name, words["preset"], spoken).methods, "encoder", "machine"}
+    mine = {group: values for group, values in words["settings"].items() if group in used}
+    return {**mine, **spoken}, {**words, "settings": mine}
+
+
+def _cells(
+    data: Dataset,
+    folder: Path,
+    names: Sequence[str],
+    counts: Sequence[str],
+    seeds: Sequence[int],
+    words: Mapping[str, Any],
+    screen: Screen,
+) -> list[Cell]:
+    from smidgen.actions.comparing import TAGS_ONLY, worked
+    from smidgen.core.processes import join, leave, locked
+    from smidgen.core.stopping import polite
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder), polite():
+        data, _ = checked(data, folder / "checked.json", words["skip_broken"], screen)
+        fabric = join(validated(Machine, words["settings"].get("machine", {}), "machine"))
+        cells = []
+        for seed in seeds:
+            for count in counts:
+                for name in names:
+                    screen.say(f"compare   {name}, {count} labeled, seed {seed}")
+                    mine = _of_recipe(name, words)[1] | {"recipe": name, "labeled": count, "seed": seed}
+                    if name == TAGS_ONLY:
+                        mine |= {"use": "tags", "labeled": None}
+                    cell = worked(prepared(data, folder, mine, screen), fabric, screen, name, count)
+                    if cell is None:
+                        raise UsageError(f"{data.name}: no val image has a mask to score by: add masks for some of them")
+                    cells.append(cell)
+        leave(fabric)
+    return cells
+
+
+def _arms(
+    cells: Sequence[Cell], names: Sequence[str], counts: Sequence[str], groups: Mapping[str, str | None], per_mask: float, per_tag: float
+) -> list[Arm]:
+    found = {(name, count): [cell for cell in cells if cell.arm == (name, count)] for count in counts for name in names}
+    arms = []
+    for (name, count), some in found.items():
+        gain, interval = (None, None) if name == names[0] else _gain(found[names[0], count], some, groups)
+        masks, tagged = (statistics.mean(getattr(cell, what) for cell in some) for what in ("masks", "tagged"))
+        arms.append(
+            Arm(
+                recipe=name,
+                labeled=count,
+                scores=tuple(cell.score for cell in some),
+                masks=masks,
+                minutes=masks * per_mask + tagged * per_tag,
+                seconds=statistics.mean(cell.seconds for cell in some),
+                peak_mib=max(cell.peak_mib for cell in some),
+                gain=gain,
+                interval=interval,
+            )
+        )
+    return arms
+
+
+def _gain(base: Sequence[Cell], other: Sequence[Cell], groups: Mapping[str, str | None]) -> tuple[float | None, tuple[float, float] | None]:
+    """Mean paired difference of val images over seeds, and how far it would move with other images."""
+    import numpy as np
+
+    from smidgen.parts.metrics.bootstrap import of_means
+
+    ids = sorted(set(base[0].each).intersection(*(cell.each for cell in (*base, *other))))
+    differences = np.array([statistics.mean(b.each[id] - a.each[id] for a, b in zip(base, other, strict=True)) for id in ids])
+    interval = of_means(differences, [groups.get(id) for id in ids])
+    return float(differences.mean()), None if interval is None else (interval.low, interval.high)
+
+
+def _write(compared: Compared, cells: Sequence[Cell], data: Dataset) -> None:
+    from smidgen.actions.comparing import shown_of
+    from smidgen.report.comparison import Shown, write_page
+
+    record = {**compared.figures, "cells": [cell.record() for cell in cells]}
+    write_atomically(compared.folder / RECORD, lambda part: part.write_text(json.dumps(record, indent=1, default=str), encoding="utf-8"))
+    first = [cell for cell in cells if cell.seed == cells[0].seed]
+    shown = []
+    for id in shown_of(first[0].each, SHOWN):
+        said = {f"{cell.recipe}, {cell.labeled}": (cell.predictions[id].label, cell.each[id]) for cell in first if id in cell.each}
+        shown.append(Shown(id, data.samples[id].image(), data.samples[id].label(), said))
+    write_page(compared.report, data.name, data.classes, compared.metric, [_plain(arm) for arm in compared.arms], shown)
+
+
+def _plain(arm: Arm) -> dict[str, Any]:
+    return {**vars(arm), "mean": arm.mean, "spread": arm.spread, "verdict": arm.verdict}

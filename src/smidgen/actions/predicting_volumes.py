@@ -1,0 +1,161 @@
+"""What `smidgen predict` does with volumes: found, looked at block by block, labels written on their grid."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from smidgen.core.errors import UsageError
+from smidgen.data.layout import list_files
+from smidgen.data.volume_files import ZARR
+from smidgen.data.volume_folder import SOUGHT, VOLUMES
+from smidgen.data.volume_frames import SUFFIXES as FRAME_SUFFIXES
+from smidgen.data.volumes import LabelWriter, LazyVolume, label_path, opened_volume, suffix_of
+from smidgen.products import masks, pictures
+from smidgen.products import volumes as products
+from smidgen.products.probs_file import probs_file
+
+PLANES = 9
+"""So many planes may become a picture."""
+SHOWN = 3
+"""So many do."""
+UNLIKE = 1.5
+"""Voxels that are so many times as large or small as in training are worth a warning."""
+
+log = logging.getLogger(__name__)
+
+
+def is_volume(path: Path) -> bool:
+    """A folder that is one volume: a Zarr array, or slices of one DICOM series."""
+    return path.is_dir() and SOUGHT.is_one(str(path))
+
+
+def folder_of(folder: Path) -> Path:
+    """The volumes of a data folder; any other folder itself."""
+    return next((folder / name for name in (VOLUMES, "images") if (folder / name).is_dir()), folder)
+
+
+def below(root: Path, out: Path) -> list[Path]:
+    """All volumes in a folder and its subfolders, but for what was predicted there before.
+
+    Raises:
+        UsageError: There are none.
+    """
+    listing = list_files(root, sought=SOUGHT)
+    paths = [Path(file) for file in (*listing.files.values(), *(twin for twins in listing.doubled.values() for twin in twins))]
+    files = sorted(path for path in paths if out.resolve() not in path.resolve().parents or out.resolve() == root.resolve())
+    if not files:
+        raise UsageError(f"{root}: no volumes in this folder, and this model takes them: .nii, .nii.gz, .tif, .zarr or DICOM slices")
+    return files
+
+
+def named(path: Path) -> str:
+    """The name of a volume without what it ends in."""
+    suffix = suffix_of(path.name)
+    plain = path.is_dir() and not suffix.lower().endswith(ZARR)  # a folder of DICOM slices may have a dot in its name
+    return path.name if plain or not suffix else path.name[: -len(suffix)]
+
+
+@dataclass
+class VolumeJob:
+    """What is done with each volume.
+
+    Args:
+        segmenter: Looks.
+        folder: Where labels go.
+        how: How it looks.
+        overlay: Whether pictures are wanted.
+        probs: Whether probabilities are wanted.
+    """
+
+    segmenter: Any
+    folder: Path
+    how: Mapping[str, Any]
+    overlay: bool
+    probs: bool
+    written: dict[str, Path] = field(default_factory=dict)
+
+    def mask(self, name: str) -> Path:
+        """Where the label of a volume was written."""
+        return self.written[name]
+
+    def targets(self, file: Path, name: str) -> tuple[Path, ...]:
+        """Where the label of a volume may be written."""
+        return tuple(self.folder / f"{name}{suffix}" for suffix in {suffix_of(file.name), *FRAME_SUFFIXES.values()} if suffix)
+
+    def predict(self, file: Path, name: str) -> float:
+        """Write what is wanted of one volume; its mean confidence."""
+        model, volume = self.segmenter, opened_volume(str(file))
+        self._warn(file, volume)
+        values = np.array(model.mask_values)
+        wide = max(model.mask_values, default=0) > np.iinfo(np.uint8).max
+        shown = _Shown(volume, self.overlay)
+        sure = 0.0
+        self.written[name] = label_path(self.folder / name, volume.frame)
+        kept = probs_file(self.folder / "probs" / f"{name}.npz", (len(model.classes), *volume.frame.size)) if self.probs else nullcontext()
+        parts = products.blocks(model, volume, keep_probs=self.probs, **self.how)
+        with LabelWriter(self.written[name], volume.frame, np.uint16 if wide else np.uint8) as writer, kept as file_of_probs:
+            for planes, rows, part in parts:
+                writer.place(values[part.label] if values.size else part.label, planes, rows)
+                sure += float(part.confidence.sum(dtype=np.float64))
+                shown.take(planes, rows, part.label)
+                if file_of_probs is not None and part.probs is not None:
+                    file_of_probs.place(part.probs, planes, rows)
+        if self.overlay:
+            masks.write_image(self.folder / "overlays" / f"{name}.jpg", shown.picture(model.classes.background))
+        return sure / math.prod(volume.frame.size)
+
+    def _warn(self, file: Path, volume: LazyVolume) -> None:
+        trained, here = self.segmenter.spacing_mm, volume.spacing_mm
+        if not trained or not here or not volume.spacing_trusted:
+            return
+        if any(not 1 / UNLIKE < one / other < UNLIKE for one, other in zip(trained, here[-len(trained) :], strict=True)):
+            told = [" x ".join(f"{side:.3g}" for side in sides) for sides in (here[-len(trained) :], trained)]
+            log.warning("%s: voxels of %s mm, and the model was trained with %s mm: resample it, or look closely", file, *told)
+
+
+class _Shown:
+    """Planes that may become a picture, with their labels."""
+
+    def __init__(self, volume: LazyVolume, wanted: bool):
+        self.volume = volume
+        depth, height, width = volume.frame.size
+        chosen = sorted({round((n + 0.5) * depth / PLANES - 0.5) for n in range(PLANES)}) if wanted else []
+        self.labels = {z: np.zeros((height, width), np.uint8) for z in chosen}
+
+    def take(self, planes: slice, rows: slice, label: UInt8[np.ndarray, "s r w"]) -> None:
+        for z, plane in self.labels.items():
+            if planes.start <= z < planes.stop:
+                plane[rows] = label[z - planes.start]
+
+    def picture(self, background: int | None) -> UInt8[np.ndarray, "h w 3"]:
+        """The planes with most foreground side by side, in their order."""
+        fullest = sorted(self.labels, key=lambda z: -int((self.labels[z] != (background or 0)).sum()))[:SHOWN]
+        drawn = [pictures.laid_over(_gray(self.volume[:, z : z + 1]), self.labels[z], background) for z in sorted(fullest)]
+        return pictures.side_by_side(drawn, max(pictures.LONGEST, min(512, max(self.volume.frame.size[1:]))))
+
+
+def _gray(plane: Float32[np.ndarray, "c 1 h w"]) -> Float32[np.ndarray, "1 h w"]:
+    low, high = np.percentile(plane[0], (0.5, 99.5))
+    return np.clip((plane[:1, 0] - low) / max(high - low, 1e-6), 0, 1).astype(np.float32)
+
+
+def refuse_pictures(files: Sequence[Path]) -> None:
+    """A model of volumes is not for pictures.
+
+    Raises:
+        UsageError: A file is none that holds a volume.
+    """
+    for file in files:
+        if file.is_file() and suffix_of(file.name).lower() not in SOUGHT.suffixes:
+            raise UsageError(
+                f"{file}: this model takes volumes (.nii, .nii.gz, .tif, .zarr, DICOM slices): use a model that was trained on pictures"
+            )

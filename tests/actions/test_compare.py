@@ -1,0 +1,101 @@
+"""Several recipes on one split: same labels for the same seed, shared stages, differences with their noise, one page."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import smidgen
+from smidgen.actions.compare import Arm, _gain
+from smidgen.actions.comparing import Cell, shown_of
+from smidgen.cli.main import main
+from smidgen.core.errors import SettingsError, UsageError
+
+
+def cell(recipe: str, seed: int, each: dict[str, float]) -> Cell:
+    return Cell(recipe, "all", seed, 2, 0, "mIoU", sum(each.values()) / len(each), each, 1.0, 1.0, {})
+
+
+def arm(gain: float | None, interval: tuple[float, float] | None) -> Arm:
+    return Arm("masks", "all", (0.5, 0.7), 2.0, 10.0, 1.0, 1.0, gain, interval)
+
+
+def test_differences_are_paired_by_image_and_seed():
+    ids = [f"i{n}" for n in range(8)]
+    base = [cell("a", seed, {id: 0.1 * n for n, id in enumerate(ids)}) for seed in (0, 1)]
+    better = [cell("b", seed, {id: 0.1 * n + 0.05 + 0.02 * seed for n, id in enumerate(ids)}) for seed in (0, 1)]
+    gain, interval = _gain(base, better, {})
+    assert gain == pytest.approx(0.06)
+    assert interval is not None and interval == (pytest.approx(0.06), pytest.approx(0.06))  # every image gains the same: no noise
+    mixed = [cell("c", 0, {id: 0.1 * n + (0.3 if n % 2 else -0.3) for n, id in enumerate(ids)})]
+    gain, interval = _gain(base[:1], mixed, {})
+    assert gain == pytest.approx(0.0) and interval is not None and interval[0] < 0 < interval[1]
+    together = _gain(base[:1], mixed, dict.fromkeys(ids, "one patient"))[1]
+    assert together is None  # one group: nothing to draw from
+
+
+def test_a_difference_within_noise_is_called_so():
+    assert arm(None, None).verdict == ""
+    assert arm(0.02, (-0.01, 0.05)).verdict == "within noise"
+    assert arm(0.02, (0.01, 0.05)).verdict == "better"
+    assert arm(-0.02, (-0.05, -0.01)).verdict == "worse"
+    assert arm(0.02, None).verdict == "too few val images to tell"
+    assert arm(0.02, None).mean == pytest.approx(0.6) and arm(0.02, None).spread == pytest.approx(0.1 * 2**0.5)
+
+
+def test_shown_images_go_from_the_worst_to_the_best():
+    each = {f"i{n}": n / 10 for n in range(9)}
+    assert shown_of(each, 3) == ["i0", "i4", "i8"]
+    assert shown_of(each, 20) == list(each)
+
+
+def test_recipes_share_the_split_the_labels_and_what_is_finished(folder, quick, tmp_path):
+    settings = {name: quick[name] for name in ("encoder", "gap", "advcam", "walk", "deletion", "supervised")}
+    words = {"recipes": "masks,tags", "labeled": "3,all", "out": tmp_path / "compared", "preset": "small", "settings": settings}
+    compared = smidgen.compare(folder, **words, screen=smidgen.Silent())
+    assert [(one.recipe, one.labeled) for one in compared.arms] == [("masks", "3"), ("tags", "3"), ("masks", "all"), ("tags", "all")]
+    few, tags, many, again = compared.arms
+    assert (few.masks, many.masks) == (3, 9)
+    assert tags.scores == again.scores  # it reads no mask, so it is computed once
+    assert few.minutes == 3 * 5 + 9 * 0.1 and tags.minutes == pytest.approx(0.9)
+    stages = sorted(path.name for path in (compared.folder / "stages").iterdir())
+    assert sum(name.startswith("segment-") for name in stages) == 3
+    record = json.loads((compared.folder / "comparison.json").read_text())
+    assert len(record["cells"]) == 4 and set(record["cells"][0]["each"]) == {"p09", "p10", "p11"}
+    page = compared.report.read_text()
+    assert 'src="http' not in page and page.count("<img ") == 3 * (2 + 4)
+    before = {path: path.stat().st_mtime_ns for path in (compared.folder / "stages").rglob("*.npz")}
+    assert smidgen.compare(folder, **words, screen=smidgen.Silent()).arms[0].scores == few.scores
+    assert before == {path: path.stat().st_mtime_ns for path in (compared.folder / "stages").rglob("*.npz")}
+
+
+def test_wrong_words_are_refused_before_anything_is_read(folder, tmp_path, capsys):
+    out = tmp_path / "compared"
+    with pytest.raises(SettingsError, match="no such recipe"):
+        smidgen.compare(folder, recipes="mask", out=out)
+    with pytest.raises(SettingsError, match="no recipe of this comparison uses it"):
+        smidgen.compare(folder, recipes="masks", out=out, settings={"advcam": {"steps": 2}})
+    with pytest.raises(SettingsError, match="--seeds 0"):
+        smidgen.compare(folder, recipes="masks", out=out, seeds=0)
+    with pytest.raises(SettingsError, match="one process"):
+        smidgen.compare(folder, recipes="masks", out=out, settings={"machine": {"devices": 2}})
+    assert main(["compare", str(folder), "--recipes", ",", "--out", str(out)]) == 2
+    assert "nothing is named" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_without_masks_in_val_nothing_is_compared(folder, quick, tmp_path):
+    for path in (folder / "masks").glob("p09.png"), (folder / "masks").glob("p1[01].png"):
+        for one in path:
+            one.unlink()
+    with pytest.raises(UsageError, match="no val image has a mask"):
+        smidgen.compare(
+            folder,
+            recipes="masks",
+            labeled="3",
+            out=tmp_path / "compared",
+            preset="small",
+            settings={name: quick[name] for name in ("encoder", "supervised")},
+            screen=smidgen.Silent(),
+        )
