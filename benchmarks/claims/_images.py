@@ -21,16 +21,16 @@ RUNS = ROOT / "runs" / "claims"
 
 
 @cache
-def full(name: str) -> Dataset:
+def full(name: str, label_folder: str | None = None) -> Dataset:
     """All of a data set, every file checked once; leaves with a sentence where it is not there."""
     place = os.environ.get("SMIDGEN_DATA", "")
     if not place or not (Path(place) / name).is_dir():
         print(f"skipped: {name} is not there; set SMIDGEN_DATA to the folder that holds it")
         sys.exit(0)
-    data = Dataset.open(Path(place) / name)
+    data = Dataset.open(Path(place) / name, label_folder=label_folder)
     folder = RUNS / name
     folder.mkdir(parents=True, exist_ok=True)
-    problems = verify(data, folder / "checked.json")
+    problems = verify(data, folder / f"checked{label_folder or ''}.json")
     if problems:
         raise SystemExit(f"{name}: {problems[0]}")
     return data

@@ -37,15 +37,17 @@ class Setting:
         name: Of the data set.
         labeled: How many labels an arm has, as `--labeled` says it.
         dims: 2 = slices, 3 = volumes.
+        label_folder: Where train's labels are, if not where val's are.
     """
 
     name: str
     labeled: str
     dims: Any
+    label_folder: str | None = None
 
     def full(self) -> Dataset:
         """All of it."""
-        return _images.full(self.name)
+        return _images.full(self.name, self.label_folder)
 
     def parts(self, dev: bool) -> tuple[Dataset, Dataset]:
         """What may be learned from, and what is scored: val, or of train the dev patients, who are then not learned from."""
@@ -87,7 +89,12 @@ def trained(setting: Setting, seed: int, recipe: str, words: Mapping[str, Any], 
     stage = "segment" if resolved.recipe == "masks" else "semi"
     segmenter = run.stage(stage, getattr(resolved.choice, stage), data)
     seconds = time.monotonic() - start
-    return {**dice(scored_on, run.stage("predict", "windows", scored_on, segmenter=segmenter)), "training_seconds": round(seconds)}
+    scores = dice(scored_on, run.stage("predict", "windows", scored_on, segmenter=segmenter))
+    peers = {
+        name: dice(scored_on, run.stage("predict", "windows", scored_on, segmenter=one))["value"]
+        for name, one in getattr(segmenter, "peers", {}).items()
+    }
+    return {**scores, "training_seconds": round(seconds), **({"peers": peers} if peers else {})}
 
 
 def dice(data: Dataset, predictions: Mapping[str, Any]) -> dict[str, Any]:

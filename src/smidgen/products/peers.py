@@ -51,8 +51,10 @@ class Peers(Segmenter):
     def peers(self) -> Mapping[str, Segmenter]:
         """Each network by name, and `vote`: all of them together. The vote predicts, but is not saved."""
         voters = [network for name, network in self.members.items() if name != "distilled"]
-        together = Segmenter(Vote(voters), self.architecture, self.recipe, key=self.key)
-        single = {name: Segmenter(network, self.architecture, self.recipe, key=self.key) for name, network in self.members.items()}
+        together = Segmenter(Vote(voters), self.architecture, self.recipe, key=f"{self.key}-vote")
+        single = {
+            name: Segmenter(network, self.architecture, self.recipe, key=f"{self.key}-{name}") for name, network in self.members.items()
+        }
         return {**single, "vote": together}
 
     def to(self, device: torch.device | str) -> Peers:
