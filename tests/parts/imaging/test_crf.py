@@ -84,6 +84,19 @@ def test_marginals_are_probabilities():
     np.testing.assert_allclose(found.sum(axis=0), 1, atol=1e-5)
 
 
+def test_threads_share_the_classes_and_change_no_bit():
+    rng = np.random.default_rng(5)
+    image = rng.random((3, 20, 24)).astype(np.float32)
+    energies = energies_of(rng.dirichlet(np.ones(9), (20, 24)).transpose(2, 0, 1).astype(np.float32))
+    kernels = (Kernel(3.0, 3.0), Kernel(4.0, 20.0, 0.05))
+    alone = DenseCrf.of(image, kernels).marginals(energies, 4)
+    assert (DenseCrf.of(image, kernels, threads=2).marginals(energies, 4, threads=2) == alone).all()
+    assert (
+        DenseCrf.of(image, kernels, threads=8).marginals(energies[:3], 4, threads=8)
+        == DenseCrf.of(image, kernels).marginals(energies[:3], 4)
+    ).all()
+
+
 def test_the_order_of_the_classes_does_not_matter():
     image, given = np.random.default_rng(1).random((3, 11, 13)).astype(np.float32), energies_of(probs(2, 4, 11, 13))
     crf, order = DenseCrf.of(image, TWO), [2, 0, 3, 1]

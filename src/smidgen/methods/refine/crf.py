@@ -54,7 +54,8 @@ def tidied(sample: Sample, heatmaps: Heatmaps, settings: settings.Crf) -> Heatma
         found = shares(found, settings.sharpness)
     if len(found) > 1:  # one alone has nothing to share with
         image = resized(torch.from_numpy(np.array(sample.image())), size).numpy()
-        found = DenseCrf.of(image, kernels(settings)).marginals(energies_of(found), settings.iterations)
+        threads = torch.get_num_threads()
+        found = DenseCrf.of(image, kernels(settings), threads).marginals(energies_of(found), settings.iterations, threads)
         found = np.rint(found * np.float32(STEPS)) / np.float32(STEPS)
     maps = found[1:] if filled else found
     ignore = None if heatmaps.ignore is None else enlarged(heatmaps.ignore[None].astype(np.float32), size)[0] > 0.5

@@ -9,6 +9,7 @@ round of the mean field is a few products.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,8 @@ from smidgen.parts.imaging.permutohedral import Lattice, gathering
 
 TINY = 1e-5
 """Smallest probability whose logarithm is taken (pydensecrf)."""
+SHARED = 4
+"""Fewer classes than this are not worth a thread: reading the lattice is most of their cost."""
 COLORS = 3
 """Number of channels for which widths of colors are meant."""
 
@@ -70,14 +73,16 @@ class DenseCrf:
     weights: tuple[float, ...]
 
     @classmethod
-    def of(cls, image: Float32[np.ndarray, "c h w"], kernels: Sequence[Kernel]) -> DenseCrf:
+    def of(cls, image: Float32[np.ndarray, "c h w"], kernels: Sequence[Kernel], threads: int = 1) -> DenseCrf:
         """Tie the pixels of an image. With three channels and two kernels that takes up to about 800 bytes a pixel, whatever the widths.
 
         Args:
             image: Any number of channels; all count.
             kernels: At least one.
+            threads: So many kernels are worked on at once.
         """
-        lattices = tuple(Lattice.of(kernel.features(image)) for kernel in kernels)
+        with ThreadPoolExecutor(threads) as pool:
+            lattices = tuple(pool.map(lambda kernel: Lattice.of(kernel.features(image)), kernels))
         starts = np.cumsum([0, *(lattice.size for lattice in lattices)]).astype(np.int32)
         corners = [lattice.corners + start for lattice, start in zip(lattices, starts, strict=False)]
         shares = [lattice.shares * _symmetric(lattice) for lattice in lattices]
@@ -93,7 +98,7 @@ class DenseCrf:
             start += lattice.size
         return self.read @ np.concatenate(parts)
 
-    def marginals(self, energies: Float32[np.ndarray, "k h w"], iterations: int) -> Float32[np.ndarray, "k h w"]:
+    def marginals(self, energies: Float32[np.ndarray, "k h w"], iterations: int, threads: int = 1) -> Float32[np.ndarray, "k h w"]:
         """Probability of each class at each pixel, by mean field from the energies alone.
 
         Source: algorithm 1; the pixel itself counts among the others, as in the authors' code.
@@ -101,13 +106,18 @@ class DenseCrf:
         Args:
             energies: -log of what each pixel says of itself; at least one class.
             iterations: Rounds; 5 to 10 do.
+            threads: Classes are shared out to so many, `SHARED` each at least; the numbers do not depend on it.
         """
         own = -np.ascontiguousarray(energies.reshape(len(energies), -1).T)
-        probs = _softmax(own.copy())
-        for _ in range(iterations):
-            heard = self.support(probs)
-            heard += own
-            probs = _softmax(heard)
+        probs, shares = _softmax(own.copy()), max(1, min(threads, len(energies) // SHARED))
+        with ThreadPoolExecutor(shares) as pool:
+            for _ in range(iterations):
+                if shares == 1:
+                    heard = self.support(probs)
+                else:
+                    heard = np.concatenate(list(pool.map(self.support, np.array_split(probs, shares, axis=1))), axis=1)
+                heard += own
+                probs = _softmax(heard)
         return np.ascontiguousarray(probs.T).reshape(energies.shape)
 
 
