@@ -96,8 +96,6 @@ def test_borders_are_weighted_alike():
     whole = Boundary(NAMES, 0, borders.sum(axis=0))
     assert found["mean_f"].low <= whole.mean().value <= found["mean_f"].high
     assert found["mean_f_without_background"].low <= whole.mean(background=False).value <= found["mean_f_without_background"].high
-    partly = bootstrap.of_counts(some_counts(5), borders, 0, bordered=np.array([True, True, False, True, True]))
-    assert "mean_f" in partly
 
 
 def test_a_thousand_draws_of_many_images_take_seconds():

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 
 from smidgen.parts.metrics.boundary import f_score
 from smidgen.parts.metrics.confusion import marginals, mean_over_present, plain, ratio
@@ -159,16 +159,14 @@ def of_counts(
     borders: Int64[np.ndarray, "m k 4"],
     background: int | None,
     groups: Sequence[str | None] | None = None,
-    bordered: Bool[np.ndarray, " n"] | None = None,
 ) -> dict[str, Interval]:
     """Intervals of a dataset's scores.
 
     Args:
         counts: Confusion counts of each image.
-        borders: Border pixels of the images that have them counted (`boundary.count_borders`).
+        borders: Border pixels of each image (`boundary.count_borders`); none: they were not counted.
         background: Label value of the background.
         groups: Group of each image.
-        bordered: Which images `borders` speaks of; None = all.
 
     Returns:
         By name of the score; scores for which there is none are missing.
@@ -179,7 +177,7 @@ def of_counts(
     if background is not None:
         scores["miou_without_background"] = mean_over_present(without(each, background))
     if len(borders):
-        f = f_score(_sums(weights if bordered is None else weights[:, bordered], borders))
+        f = f_score(_sums(weights, borders))
         scores["mean_f"] = mean_over_present(f)
         if background is not None:
             scores["mean_f_without_background"] = mean_over_present(without(f, background))
