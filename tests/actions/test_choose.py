@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from smidgen.actions.choose import choose, usual_dims, view
+from smidgen.actions.choose import choose, kind_of, usual_dims, view
 from smidgen.core.errors import DataError, SettingsError
 from smidgen.data.dataset import Dataset
 
@@ -21,10 +21,11 @@ def pictures(count: int, masks: int = 0, tags: int = 0) -> Dataset:
     )
 
 
-def volumes(count: int, masks: int, spacing: tuple[float, float, float] | None = (1.0, 1.0, 1.0)) -> Dataset:
+def volumes(count: int, masks: int, spacing: tuple[float, float, float] | None = (1.0, 1.0, 1.0), tags: int = 0) -> Dataset:
     volume = np.arange(32, dtype=np.uint8).reshape(2, 4, 4)
     labels = [np.zeros_like(volume) if i < masks else None for i in range(count)]
-    return Dataset([volume] * count, labels, classes=["background", "heart"], dims=3, spacing_mm=spacing)
+    marked = [["heart"] if i < tags else None for i in range(count)]
+    return Dataset([volume] * count, labels, marked, ["background", "heart"], dims=3, spacing_mm=spacing)
 
 
 @pytest.mark.parametrize(
@@ -60,10 +61,20 @@ def test_many_labeled_volumes_need_no_unlabeled_ones():
     assert many.recipe == "masks" and "with 9 labeled cases they bought nothing measurable" in many.notes[0]
 
 
+def test_tags_of_volumes_are_not_used():
+    chosen = choose(volumes(10, 2, tags=10))
+    assert chosen.recipe == "semi" and "tags of volumes are not used" in chosen.notes[-1]
+    assert choose(volumes(10, 10)).why == "10 of 10 training volumes have masks"
+    with pytest.raises(DataError, match="10 training volumes, none with a mask that may be used"):
+        choose(volumes(10, 0, tags=10))
+
+
 def test_volumes_with_distant_slices_are_seen_slice_by_slice():
     near, far, unknown = volumes(2, 2), volumes(2, 2, (4.0, 1.0, 1.0)), volumes(2, 2, None)
     assert (usual_dims(near), usual_dims(far), usual_dims(unknown)) == (3, 2, 3)
+    assert usual_dims(Dataset([np.arange(16.0).reshape(1, 4, 4)] * 2, dims=3)) == 2  # one slice each
     seen, kind = view(far)
+    assert [kind_of(one) for one in (near, far, pictures(2, 2))] == ["volumes", "slices", "pictures"]
     assert kind == "slices" and len(seen.samples) == 4 and next(iter(seen.samples.values())).size == (4, 4)
     assert view(far, 3)[1] == "volumes" and view(near, 2)[1] == "slices" and view(near) == (near, "volumes")
     plain = pictures(2, 2)

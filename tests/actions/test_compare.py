@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 import smidgen
 from smidgen.actions.compare import Arm, _gain
 from smidgen.actions.comparing import Cell, shown_of
 from smidgen.cli.main import main
-from smidgen.core.errors import SettingsError, UsageError
+from smidgen.core.errors import NeedError, SettingsError, UsageError
 
 
 def cell(recipe: str, seed: int, each: dict[str, float]) -> Cell:
@@ -68,6 +69,30 @@ def test_recipes_share_the_split_the_labels_and_what_is_finished(folder, quick, 
     before = {path: path.stat().st_mtime_ns for path in (compared.folder / "stages").rglob("*.npz")}
     assert smidgen.compare(folder, **words, screen=smidgen.Silent()).arms[0].scores == few.scores
     assert before == {path: path.stat().st_mtime_ns for path in (compared.folder / "stages").rglob("*.npz")}
+
+
+def test_a_recipe_that_finds_nothing_beside_the_masks_is_left_out(tmp_path):
+    rng = np.random.default_rng(0)
+    images, masks = {}, {}
+    for n in range(5):
+        label = np.zeros((8, 8, 8), np.uint8)
+        label[2:5, 2:6, 3:6] = 1
+        images[f"v{n}"], masks[f"v{n}"] = label + rng.normal(0, 0.1, label.shape), label
+    data = smidgen.Dataset(images, masks, dims=3, split={"v3": "val", "v4": "val"})
+    tiny = {"steps": 2, "batch": 1, "patch": (8, 8, 8)}
+    settings = {"encoder": {"width": 2, "depth": 2}, "machine": {"workers": 0}, "supervised": tiny, "dtc": {**tiny, "batch_unlabeled": 1}}
+    words = {"recipes": "masks,semi", "preset": "small", "settings": settings, "screen": smidgen.Silent()}
+    compared = smidgen.compare(data, labeled="1,all", out=tmp_path / "a", **words)
+    assert [(one.recipe, one.labeled) for one in compared.arms] == [("masks", "1"), ("semi", "1"), ("masks", "all")]
+    assert compared.left_out[0].startswith("semi, all labeled: every image of train has a dense mask")
+    assert "Left out: semi, all labeled" in compared.report.read_text()
+    with pytest.raises(NeedError, match="every image of train has a dense mask"):
+        smidgen.compare(
+            data,
+            labeled="all",
+            out=tmp_path / "b",
+            **{**words, "recipes": "dtc", "settings": {name: settings[name] for name in ("encoder", "machine", "dtc")}},
+        )
 
 
 def test_wrong_words_are_refused_before_anything_is_read(folder, tmp_path, capsys):

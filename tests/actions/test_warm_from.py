@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import smidgen
-from smidgen.core.errors import UsageError, WeightsError
+from smidgen.core.errors import SettingsError, UsageError, WeightsError
 from smidgen.core.fit import read_checkpoint
 
 
@@ -68,3 +68,16 @@ def test_what_can_not_be_started_from_is_said(folder, tmp_path, quick):
         smidgen.train(folder, out=first.folder, warm_from=first.folder, **words)
     with pytest.raises(WeightsError, match=r"another architecture.*tf_efficientnet_lite0"):
         smidgen.train(folder, out=tmp_path / "other", warm_from=first.folder, head="fcn", **words)
+
+
+def test_what_nothing_can_start_from_is_refused():
+    from smidgen.actions.warming import used
+    from smidgen.core.plan import Plan
+    from smidgen.products.warm import WarmStart
+
+    plan = Plan(("encoder", "head", "loss", "warm_from"))
+    plan.stage("semi", "cps", None)
+    with pytest.raises(SettingsError, match="nothing in this recipe \\(semi cps\\) can start from another network"):
+        used(plan, WarmStart("key"))
+    plan.stage("segment", "supervised", None)
+    assert used(plan, WarmStart("key")) is plan and used(plan, None) is plan

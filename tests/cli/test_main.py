@@ -136,6 +136,10 @@ def test_methods_lists_all_and_shows_settings(capsys):
     assert main(["methods", "advcam"]) == 0
     assert "--advcam.steps" in capsys.readouterr().out
     assert main(["methods", "advcm"]) == 2
+    capsys.readouterr()
+    assert main(["methods", "dtc", "--preset", "small"]) == 0
+    text = capsys.readouterr().out
+    assert "for volumes, small has:" in text and "patch (32, 56, 64)" in text and "for slices, small has:" in text
 
 
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["methods"], ["inspect", "DATA"]])

@@ -161,3 +161,11 @@ def test_samples_and_datasets_travel_to_workers(folder):
 
 def test_it_says_what_it_is(folder):
     assert repr(Dataset.open(filled(folder).path)) == "Dataset data: 2 images, 2 classes"
+
+
+def test_arrays_with_masks_of_three_axes_are_volumes():
+    volume, photo = np.arange(60, dtype=np.uint8).reshape(3, 4, 5), np.zeros((6, 7, 3), np.uint8)
+    assert Dataset([volume], [np.zeros_like(volume)], classes=["background", "heart"]).dims == 3
+    assert Dataset({"a": volume[None]}).dims == 3 and Dataset([volume], dims=3).dims == 3
+    assert Dataset([photo], [np.zeros((6, 7), np.uint8)], classes=["background", "cat"]).dims == 2
+    assert Dataset([np.zeros((4, 5, 9), np.uint8)]).dims == 2  # nine channels

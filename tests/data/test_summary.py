@@ -95,7 +95,7 @@ def test_what_is_told_of_volumes(volumes):
     assert (atrium.cases, atrium.least, atrium.most) == (2, approx(2 / 6), approx(2 / 6)) and background.median == approx(4 / 6)
     assert told.cases == {"a": {"background": 80, "atrium": 40}, "b": {"background": 80, "atrium": 40}}
     said = " ".join(summary.remarks)
-    assert "spacing: mixed (z 2 to 4 mm)" in said and "frames: mixed (RAS (2 volumes), LAS (1 volumes))" in said and "4.0 times" in said
+    assert "spacing: mixed (z 2 to 4 mm)" in said and "frames: mixed (RAS (2 volumes), LAS (1 volume))" in said and "4.0 times" in said
     assert json.loads(json.dumps(dataclasses.asdict(summary)))["volumes"]["coverage"][1]["cases"] == 2
     assert dict(told.lines)["spacing"].endswith("; trusted")
 

@@ -130,6 +130,9 @@ def test_what_is_no_volume_is_said(volumes):
     empty.write_bytes(b"")
     assert "empty file (0 bytes)" in broken(empty)
     assert "NaN or infinite" in broken(volumes.nifti("d.nii.gz", np.array([[[np.nan, 1], [2, np.inf]]], np.float32)))
+    assert "NaN or infinite" in broken(volumes.nifti("g.nii.gz", np.full((2, 3, 4), 1e39)))  # in 32 bits it is
+    assert "complex numbers" in broken(volumes.nifti("h.nii.gz", np.ones((2, 3, 4), np.complex64)))
+    assert "colors" in broken(volumes.nifti("i.nii.gz", np.zeros((2, 3, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")])))
     garbage = volumes.path / "e.nii.gz"
     garbage.write_bytes(gzip.compress(b"no header" * 100))
     assert "can't be read" in broken(garbage)
@@ -318,6 +321,8 @@ def test_labels_off_their_image_are_told(volumes):
     shifted = np.diag([1.0, 1, 2, 1])
     shifted[0, 3] = 0.5
     assert "up to 0.5 mm beside" in mismatch(frame(shifted), image)[0]
-    shifted[0, 3] = 1e-5
+    shifted[0, 3] = 0.009  # programs round, and nobody outlines to a hundredth of a voxel
     assert mismatch(frame(shifted), image) is None
+    shifted[0, 3] = 0.02
+    assert "up to 0.02 mm beside" in mismatch(frame(shifted), image)[0]
     assert "is TIFF, its image is NIfTI" in mismatch(Frame("tiff", image.size), image)[0]

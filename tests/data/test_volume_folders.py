@@ -10,7 +10,8 @@ import pytest
 from pytest import approx
 
 from smidgen.core.errors import DataError
-from smidgen.data import volume_cache, volume_readers
+from smidgen.data import volume_cache, volume_folder, volume_readers
+from smidgen.data import volumes as volumes_module
 from smidgen.data.checks import glance, verify
 from smidgen.data.dataset import Dataset
 from smidgen.data.volumes import opened_volume
@@ -91,7 +92,9 @@ def test_broken_volumes_are_listed_at_once_with_remedies(hearts):
     data = Dataset.open(hearts.path)
     assert {problem.where for problem in data.problems} == {f"volumes/{name}.nii.gz" for name in ("flat", "film", "empty")}
     assert {problem.where for problem in glance(data)} >= {"volumes/cut.nii.gz"}
-    found = {problem.where: problem.what for problem in verify(data)}
+    problems = verify(data)
+    found = {problem.where: problem.what for problem in problems}
+    assert len(found) == len(problems)
     assert set(found) == {f"volumes/{name}.nii.gz" for name in ("flat", "film", "empty", "nan", "cut")} | {"labels/p1_a.nii.gz"}
     assert "NaN" in found["volumes/nan.nii.gz"] and "5 in 120" in found["labels/p1_a.nii.gz"]
 
@@ -198,6 +201,20 @@ def test_slices_of_a_case_decode_it_once(hearts, monkeypatch):
     for sample in view.samples.values():
         sample.image()
     assert len(opened) == 4
+
+
+def test_what_is_too_large_to_be_kept_is_said_and_not_measured_again(hearts, monkeypatch):
+    measured = []
+    small = volume_cache.Decoded(most=100)
+    monkeypatch.setattr(volume_readers, "DECODED", small)
+    monkeypatch.setattr(volume_folder, "DECODED", small)
+    monkeypatch.setattr(volume_readers, "measured", lambda *args: measured.append(args) or volumes_module.measured(*args))
+    data = Dataset.open(hearts.path)
+    assert any("4 are larger than" in note and "save them as .nii" in note for note in data.notes)
+    sample = data.slices().samples["p1_a/z1"]
+    first = sample.image()
+    assert (sample.image() == first).all() and sample.limits() == data.samples["p1_a"].limits()
+    assert len(measured) == 1
 
 
 def test_what_is_kept_is_bounded():

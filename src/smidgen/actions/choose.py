@@ -56,8 +56,15 @@ def view(data: Dataset, dims: Dims | None = None) -> tuple[Dataset, Kind]:
     return data.slices(), "slices"
 
 
+def kind_of(data: Dataset) -> Kind:
+    """What a network sees of a dataset unless somebody says."""
+    return "pictures" if data.dims == 2 else "volumes" if usual_dims(data) == 3 else "slices"
+
+
 def usual_dims(data: Dataset) -> Dims:
-    """Whether volumes are seen whole (3) or slice by slice (2): as most of those in train whose spacing is known are."""
+    """Whether volumes are seen whole (3) or slice by slice (2): as most of those in train are whose spacing is known, or that are flat."""
+    if data.train and statistics.median(one.size[0] for one in data.train.values()) == 1:
+        return 2
     ratios = [one.spacing_mm[0] / max(one.spacing_mm[1:]) for one in data.train.values() if one.spacing_mm is not None]
     return 2 if ratios and statistics.median(ratios) >= ANISOTROPIC else 3
 
@@ -73,15 +80,17 @@ def choose(data: Dataset, use: Use | None = None) -> Chosen:
         DataError: There is nothing to learn from.
     """
     train, labeled, tagged = len(data.train), len(data.labeled), len(data.tagged)
+    things, folder = ("volumes", "volumes/") if data.dims == 3 else ("images", "images/")
     if train == 0:
-        raise DataError(f"{data.name}: no training images: put some into images/, or correct split.csv")
+        raise DataError(f"{data.name}: no training {things}: put some into {folder}, or correct split.csv")
+    if data.dims == 3:
+        return _of_volumes(data, labeled, train)
     if labeled == 0 and tagged == 0:
         raise DataError(
             f"{data.name}: {train} training images, none with tags or masks: add tags.csv (filename,tags) or masks/ for some of them"
         )
     if labeled >= ALMOST_ALL * train:
-        kind = "sparse masks" if all(sample.sparse for sample in data.labeled.values()) else "masks"
-        return Chosen("masks", f"{labeled} of {train} training images have {kind}")
+        return _all_labeled(data, labeled, train)
     if tagged >= ALMOST_ALL * train:
         if labeled:
             return Chosen("mixed", f"{tagged} of {train} training images have tags, {labeled} have masks", tag_notes(data))
@@ -90,6 +99,23 @@ def choose(data: Dataset, use: Use | None = None) -> Chosen:
     if labeled == 0:
         return Chosen("tags", f"{tagged} of {train} training images have tags, none has a mask", tag_notes(data))
     return _with_unlabeled(data, labeled, train)
+
+
+def _of_volumes(data: Dataset, labeled: int, train: int) -> Chosen:
+    """The same for volumes, which tags teach nothing: classifiers look at pictures."""
+    if labeled == 0:
+        what = f"{train} training volumes, none with a mask that may be used"
+        raise DataError(f"{data.name}: {what}: add labels/ for some of them; tags teach pictures only")
+    found = _all_labeled(data, labeled, train) if labeled >= ALMOST_ALL * train else _with_unlabeled(data, labeled, train)
+    notes = ("the tags of volumes are not used: they teach networks of pictures only",) if data.tagged else ()
+    return Chosen(found.recipe, found.why, (*found.notes, *notes))
+
+
+def _all_labeled(data: Dataset, labeled: int, train: int) -> Chosen:
+    things, kind = "volumes" if data.dims == 3 else "images", "masks"
+    if all(sample.sparse for sample in data.labeled.values()):
+        kind = "sparse masks"
+    return Chosen("masks", f"{labeled} of {train} training {things} have {kind}")
 
 
 def _with_unlabeled(data: Dataset, labeled: int, train: int) -> Chosen:

@@ -6,18 +6,19 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from smidgen.actions.choose import Dims, Use
+from smidgen.actions.choose import Dims, Use, view
 from smidgen.actions.opening import checked, open_data
 from smidgen.actions.train import prepared, preset_said
 from smidgen.core.codec import write_atomically
-from smidgen.core.errors import SettingsError, UsageError
+from smidgen.core.errors import NeedError, SettingsError, UsageError
 from smidgen.core.screen import Screen, watching
 from smidgen.core.settings import Machine, validated
 from smidgen.data.dataset import Dataset
-from smidgen.recipes.choice import resolve
+from smidgen.recipes.choice import Kind, resolve
 
 if TYPE_CHECKING:
     from smidgen.actions.comparing import Cell
@@ -41,7 +42,8 @@ class Arm:
         minutes: Of a person who labels that many.
         seconds: Of one training, mean over seeds.
         peak_mib: Largest memory, MiB.
-        gain: Mean difference to the first recipe with as many labels, over val images and seeds; None for the first recipe itself.
+        gain: Mean difference to the first recipe with as many labels, over val images and seeds; None for the first recipe itself, or
+            where it was left out.
         interval: 95 % interval of that difference, from a bootstrap over val images (groups of them); None where there are too few.
     """
 
@@ -85,11 +87,13 @@ class Compared:
         folder: Where record, page and stages are.
         metric: What was scored, in words.
         arms: Recipes by number of labels, in the order they were said.
+        left_out: What could not be trained and why: with masks for all there is nothing that a recipe could learn beside them.
     """
 
     folder: Path
     metric: str
     arms: tuple[Arm, ...]
+    left_out: tuple[str, ...] = ()
 
     @property
     def report(self) -> Path:
@@ -100,7 +104,7 @@ class Compared:
     def figures(self) -> dict[str, Any]:
         """What `--json` tells."""
         arms = [{**vars(arm), "mean": arm.mean, "spread": arm.spread, "verdict": arm.verdict} for arm in self.arms]
-        return {"folder": self.folder, "report": self.report, "metric": self.metric, "arms": arms}
+        return {"folder": self.folder, "report": self.report, "metric": self.metric, "arms": arms, "left_out": self.left_out}
 
 
 def compare(
@@ -174,9 +178,10 @@ def compare(
     screen = watching(screen)
     full = open_data(data, label_folder, val, seed)
     folder = Path(out) if out is not None else Path("runs") / f"{full.name}-compared"
-    cells = _cells(full, folder, names, counts, range(seed, seed + seeds), words, screen)
+    cells, left_out = _cells(full, folder, names, counts, range(seed, seed + seeds), words, screen)
     groups = {id: one.group for id, one in full.val.items()}
-    compared = Compared(folder, cells[0].metric, tuple(_arms(cells, names, counts, groups, minutes_per_mask, minutes_per_tag)))
+    arms = tuple(_arms(cells, names, counts, groups, minutes_per_mask, minutes_per_tag))
+    compared = Compared(folder, cells[0].metric, arms, left_out)
     _write(compared, cells, full)
     return compared
 
@@ -193,22 +198,22 @@ def _check(names: Sequence[str], seeds: int, words: Mapping[str, Any]) -> None:
     """What can be refused before anything is read."""
     if seeds < 1:
         raise SettingsError(f"--seeds {seeds}: expected at least 1")
-    said = _of_recipe(names[0], words)[0]
+    said = _of_recipe(names[0], words, "pictures")[0]
     if validated(Machine, said.get("machine", {}), "machine").devices > 1:
         raise SettingsError("machine.devices: a comparison runs in one process: train one recipe after the other with `smidgen train`")
     unused = dict(words["settings"])
-    for name in names:
-        resolved = resolve(name, words["preset"], _of_recipe(name, words)[0])
+    for name, kind in product(names, get_args(Kind)):  # what the data are is not known yet
+        resolved = resolve(name, words["preset"], _of_recipe(name, words, kind)[0], kind)
         for group in (*resolved.methods, "encoder", "machine"):
             unused.pop(group, None)
     if unused:
         raise SettingsError(f"{', '.join(unused)}: no recipe of this comparison uses it: leave it out")
 
 
-def _of_recipe(name: str, words: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _of_recipe(name: str, words: Mapping[str, Any], kind: Kind) -> tuple[dict[str, Any], dict[str, Any]]:
     """The settings that a recipe uses, of those that were said for all: alone, and within the words."""
     spoken = {place: words[place] for place in ("head", "loss") if words[place] is not None}
-    used = {*resolve(name, words["preset"], spoken).methods, "encoder", "machine"}
+    used = {*resolve(name, words["preset"], spoken, kind).methods, "encoder", "machine"}
     mine = {group: values for group, values in words["settings"].items() if group in used}
     return {**mine, **spoken}, {**words, "settings": mine}
 
@@ -221,7 +226,7 @@ def _cells(
     seeds: Sequence[int],
     words: Mapping[str, Any],
     screen: Screen,
-) -> list[Cell]:
+) -> tuple[list[Cell], tuple[str, ...]]:
     from smidgen.actions.comparing import TAGS_ONLY, worked
     from smidgen.core.processes import join, leave, locked
     from smidgen.core.stopping import polite
@@ -229,21 +234,28 @@ def _cells(
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder), polite():
         data, _ = checked(data, folder / "checked.json", words["skip_broken"], screen)
-        fabric = join(validated(Machine, words["settings"].get("machine", {}), "machine"))
-        cells = []
+        fabric, kind = join(validated(Machine, words["settings"].get("machine", {}), "machine")), view(data, words["dims"])[1]
+        cells, left_out = [], {}
         for seed in seeds:
             for count in counts:
                 for name in names:
                     screen.say(f"compare   {name}, {count} labeled, seed {seed}")
-                    mine = _of_recipe(name, words)[1] | {"recipe": name, "labeled": count, "seed": seed}
+                    mine = _of_recipe(name, words, kind)[1] | {"recipe": name, "labeled": count, "seed": seed}
                     if name == TAGS_ONLY:
                         mine |= {"use": "tags", "labeled": None}
-                    cell = worked(prepared(data, folder, mine, screen), fabric, screen, name, count)
+                    try:
+                        cell = worked(prepared(data, folder, mine, screen), fabric, screen, name, count)
+                    except NeedError as error:  # with masks for all, say: the other recipes are worth their numbers nevertheless
+                        left_out[name, count] = error
+                        screen.say(f"left out  {name}, {count} labeled: {error}")
+                        continue
                     if cell is None:
                         raise UsageError(f"{data.name}: no val image has a mask to score by: add masks for some of them")
                     cells.append(cell)
         leave(fabric)
-    return cells
+    if not cells:
+        raise next(iter(left_out.values()))
+    return cells, tuple(f"{name}, {count} labeled: {error}" for (name, count), error in left_out.items())
 
 
 def _arms(
@@ -252,7 +264,10 @@ def _arms(
     found = {(name, count): [cell for cell in cells if cell.arm == (name, count)] for count in counts for name in names}
     arms = []
     for (name, count), some in found.items():
-        gain, interval = (None, None) if name == names[0] else _gain(found[names[0], count], some, groups)
+        if not some:
+            continue
+        base = found[names[0], count]
+        gain, interval = _gain(base, some, groups) if base and name != names[0] else (None, None)
         masks, tagged = (statistics.mean(getattr(cell, what) for cell in some) for what in ("masks", "tagged"))
         arms.append(
             Arm(
@@ -283,6 +298,7 @@ def _gain(base: Sequence[Cell], other: Sequence[Cell], groups: Mapping[str, str 
 
 
 def _write(compared: Compared, cells: Sequence[Cell], data: Dataset) -> None:
+    from smidgen.actions.cases import is_oriented
     from smidgen.actions.comparing import shown_of
     from smidgen.report.comparison import Shown, write_page
 
@@ -292,8 +308,10 @@ def _write(compared: Compared, cells: Sequence[Cell], data: Dataset) -> None:
     shown = []
     for id in shown_of(first[0].each, SHOWN):
         said = {f"{cell.recipe}, {cell.labeled}": (cell.predictions[id].label, cell.each[id]) for cell in first if id in cell.each}
-        shown.append(Shown(id, data.samples[id].image(), data.samples[id].label(), said))
-    write_page(compared.report, data.name, data.classes, compared.metric, [_plain(arm) for arm in compared.arms], shown)
+        sample = data.samples[id]
+        shown.append(Shown(id, sample.image(), sample.label(), said, is_oriented(sample)))
+    arms = [_plain(arm) for arm in compared.arms]
+    write_page(compared.report, data.name, data.classes, compared.metric, arms, shown, compared.left_out)
 
 
 def _plain(arm: Arm) -> dict[str, Any]:

@@ -225,7 +225,8 @@ def _of_model(run: Path, data: Dataset, device: models.Device) -> _Lazy:
             f"{run}: the model knows the classes {', '.join(segmenter.classes.names)}, the data {', '.join(data.classes.names)}: "
             "use data with the same classes in the same order"
         )
-    if data.channels not in (1, takes := segmenter.channels):
+    takes = segmenter.channels
+    if data.channels not in ((takes,) if segmenter.zscored else (1, takes)):  # gray pictures are repeated, channels of volumes are not
         raise UsageError(f"{run}: the model takes images of {takes} channels, those of {data.name} have {data.channels}: convert them")
     restrict, how = models.way(run, segmenter)
     with_masks = {id: sample for id, sample in data.samples.items() if sample.read_label is not None}

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from smidgen.actions.calibrating import calibrated, val_calibrated
 from smidgen.actions.labeling import label_next
 from smidgen.actions.reporting import Outcome, report
 from smidgen.actions.scoring import Scored, facts, score
@@ -44,13 +45,18 @@ def finish(job: Job, run: Run, segmenter: Segmenter | None) -> None:
     val, looked = job.full.only("val"), some_of_train(job)
     predictions: dict[str, Mapping[str, Any]] = {}
     run.until = None
+    with_biases: Mapping[str, Any] | None = None
     if segmenter is not None:
+        segmenter = calibrated(job, run, segmenter)
         segmenter.recipe = job.resolved.recipe
         for name, data in {"val": val, "train": looked}.items():
             if data.samples:
                 predictions[name] = run.stage("predict", job.resolved.choice.predict, data, segmenter=segmenter)
+        with_biases = val_calibrated(job, run, val, segmenter)
     if run.fabric.global_rank == 0:
         outcome = replace(_outcome(job, run, val, looked, predictions), segmenter=segmenter)
+        if with_biases is not None and (one := score(val, with_biases)):
+            outcome = replace(outcome, scored={**outcome.scored, "val_calibrated": one})
         _write_scores(job, outcome)
         _write_pictures(job, outcome)
         if segmenter is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from smidgen.actions.choose import Chosen, Use, choose
+from smidgen.actions.choose import Chosen, Use, choose, kind_of
 from smidgen.actions.opening import open_data
 from smidgen.actions.spoken import spoken
 from smidgen.actions.train import train
@@ -122,7 +122,7 @@ def inspect(
         DataError: There is no such folder, or no image in it.
     """
     opened = open_data(data, label_folder, val, seed, unannotated)
-    with watching(screen).step("look", len(opened.samples), 0, "images") as bar:
+    with watching(screen).step("look", len(opened.samples), 0, "volumes" if opened.dims == 3 else "images") as bar:
         summary = summarize(opened, full, progress=lambda done, of: bar.advance())
     usable = opened.using(use)
     try:
@@ -145,15 +145,17 @@ def _tagged(data: Dataset, summary: Summary) -> dict[str, tuple[int, ...]]:
 
 
 def plan(chosen: Chosen, data: Dataset, preset_name: str) -> tuple[tuple[str, ...], float | None]:
-    """Stages of a recipe, and about how many minutes they take on this machine."""
-    resolved = resolve(chosen.recipe, preset_name, {})
+    """Stages of a recipe, and about how many minutes they take on this machine; None where the preset does not know all of them."""
+    kind = kind_of(data)
+    resolved = resolve(chosen.recipe, preset_name, {}, kind)
     planned = Plan()
     recipe = getattr(importlib.import_module(f"smidgen.recipes.{chosen.recipe}"), chosen.recipe)
     planned.stage("predict", resolved.choice.predict, data, segmenter=recipe(planned, data, resolved.choice))
     seconds = settings.preset(preset_name).get(COSTS, {})
     learned = max(len(data.labeled if chosen.recipe == "masks" else data.tagged), 1)
-    known = [seconds[row.name] for row in planned.stages if row.name in seconds]
-    minutes = sum(known) * learned / 60 * REFERENCE_CORES / max(cores(), 1) if known else None
+    names = [row.name for row in planned.stages]
+    known = kind == "pictures" and all(name in seconds for name in names)
+    minutes = sum(seconds[name] for name in names) * learned / 60 * REFERENCE_CORES / max(cores(), 1) if known else None
     return tuple(f"{row.stage} {row.name}" for row in planned.stages), minutes
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from smidgen.core import registry
 from smidgen.core.errors import SettingsError
 from smidgen.core.machine import default_preset
 from smidgen.core.settings import Frozen, validated
-from smidgen.recipes.choice import checked_preset
+from smidgen.recipes.choice import KINDS, checked_preset, of_kind
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Listed:
         line: Its idea in one line, with its source.
         settings: Where one was asked for.
         preset: Name of the preset that `settings` speak of.
+        unlike: For slices and volumes, the settings of which the preset has other values there.
     """
 
     stage: str
@@ -49,6 +50,7 @@ class Listed:
     line: str
     settings: tuple[Setting, ...]
     preset: str = ""
+    unlike: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def methods(name: str | None = None, *, preset: str | None = None) -> tuple[Listed, ...]:
@@ -73,11 +75,22 @@ def methods(name: str | None = None, *, preset: str | None = None) -> tuple[List
     if not found:
         raise SettingsError(f"methods: nothing is called '{name}': {registry.nearest(name, (about[1] for about in classes))}")
     of = preset or default_preset()
-    said = checked_preset(of).get(name, {})
-    return tuple(Listed(*about, tuple(_settings(kind, validated(kind, said, name))), of) for about, kind in found.items())
+    values = checked_preset(of)
+    return tuple(_listed(about, kind, of, values) for about, kind in found.items())
+
+
+def _listed(about: tuple[str, str, str], kind: type[Frozen], of: str, values: Mapping[str, Any]) -> Listed:
+    name = about[1]
+    usual = validated(kind, values.get(name, {}), name)
+    unlike = {}
+    for what in KINDS:
+        there = validated(kind, of_kind(values, what).get(name, {}), name)
+        if differing := {one: getattr(there, one) for one in kind.model_fields if getattr(there, one) != getattr(usual, one)}:
+            unlike[what] = differing
+    return Listed(*about, tuple(_settings(kind, usual)), of, unlike)
 
 
 def _settings(kind: type[Frozen], usual: Frozen) -> Iterator[Setting]:
-    for name, field in kind.model_fields.items():
-        type_ = str(field.annotation).removeprefix("<class '").removesuffix("'>")
-        yield Setting(name, field.default, getattr(usual, name), type_, field.description or "")
+    for name, one in kind.model_fields.items():
+        type_ = str(one.annotation).removeprefix("<class '").removesuffix("'>")
+        yield Setting(name, one.default, getattr(usual, name), type_, one.description or "")

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 Device = Literal["auto", "cpu", "gpu"]
 """Where a network runs: auto = a GPU where there is one. The words of machine.accelerator."""
-WAY = ("scales", "flip", "window", "overlap", "max_pixels")
-"""Settings of a method that predicts which say how an image is looked at."""
+AFTERWARDS = ("calibrated", "largest_component")
+"""Settings of a method that predicts which say what is done with probabilities and labels."""
+WAY = ("scales", "flip", "window", "overlap", "max_pixels", *AFTERWARDS)
+"""All that say how an image is predicted."""
 ONNX = ".onnx"
 KINDS = (
     (b"\x80", "a pickle"),

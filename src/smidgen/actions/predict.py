@@ -22,6 +22,7 @@ from smidgen.data.images import SUFFIXES, Broken
 from smidgen.data.large import opened
 from smidgen.data.layout import list_files, read_layout
 from smidgen.products import looking, masks
+from smidgen.products.largest import only_largest
 from smidgen.products.probs_file import probs_file
 from smidgen.products.resizing import sampled
 
@@ -79,6 +80,8 @@ def predict(
     probs: bool = False,
     scales: tuple[float, ...] | None = None,
     flip: bool = False,
+    calibrated: bool = False,
+    largest_component: bool = False,
     skip_broken: bool = False,
     device: models.Device = "auto",
     screen: Screen | None = None,
@@ -98,6 +101,9 @@ def predict(
             depth x height x width).
         scales: Relative input sizes whose probabilities are averaged; by default as the run was scored.
         flip: Also average over the mirrored image, if the run was scored without.
+        calibrated: Add the class biases that `smidgen train --calibrate 2` measured on held-out masks, if the run was scored without.
+        largest_component: Keep only the largest piece of each class, if the run was scored without. Images and volumes that are too large
+            to be held in memory can't be predicted so.
         skip_broken: Leave out images that can't be read instead of stopping.
         device: Where the network runs: cpu or gpu; auto = a GPU where there is one.
         screen: Hears of the progress; bars where somebody looks by default, smidgen.Silent() for none.
@@ -106,8 +112,8 @@ def predict(
         Where everything is, and how sure the model was.
 
     Raises:
-        UsageError: No model, no images, two images with one mask name, masks that would take the place of images, or an image that
-            can't be read.
+        UsageError: No model, no images, two images with one mask name, masks that would take the place of images, an image that can't
+            be read, no class biases where they are wished, or an image too large for largest pieces.
     """
     screen = watching(screen)
     if missing := _missing(images):
@@ -119,11 +125,14 @@ def predict(
     names = _mask_names(root, files)
     how: dict[str, Any] = models.way(Path(run), segmenter)[1]
     how |= ({"scales": scales} if scales else {}) | ({"flip": True} if flip else {})
+    said = {name: how.pop(name, False) for name in models.AFTERWARDS}
+    segmenter = segmenter.calibrated() if calibrated or said["calibrated"] else segmenter
+    largest = largest_component or said["largest_component"]
     if segmenter.zscored:
         predicting_volumes.refuse_pictures(files)
-        job = predicting_volumes.VolumeJob(segmenter, folder, how, overlay, probs)
+        job = predicting_volumes.VolumeJob(segmenter, folder, how, overlay, probs, largest)
     else:
-        job = _Job(segmenter, folder, how, overlay, probs, None if root is None else _nodata(root))
+        job = _Job(segmenter, folder, how, overlay, probs, largest, None if root is None else _nodata(root))
     _check_targets(files, names, folder, root, job)
     predicted = Predicted(folder, {}, {}, {}, segmenter.mask_values)
     with screen.step("predict", len(files), 0, "images") as bar:
@@ -152,6 +161,7 @@ class _Job:
         how: How it looks.
         overlay: Whether pictures are wanted.
         probs: Whether probabilities are wanted.
+        largest: Whether only the largest piece of each class is wanted.
         nodata: Value of pixels without data; None: what the files say themselves.
     """
 
@@ -160,6 +170,7 @@ class _Job:
     how: Mapping[str, Any]
     overlay: bool
     probs: bool
+    largest: bool
     nodata: float | None
 
     def mask(self, name: str) -> Path:
@@ -179,6 +190,9 @@ class _Job:
             shown: list[np.ndarray] = []
             sure: list[float] = []
             shape = (len(model.classes), *size)
+            if self.largest and not isinstance(image, np.ndarray):
+                what = f"{size[0]} x {size[1]} pixels are predicted strip by strip, and no strip tells how large a piece is"
+                raise UsageError(f"{file}: {what}: leave --largest-component out, or cut the image")
             with probs_file(self.folder / "probs" / f"{name}.npz", shape) if self.probs else nullcontext() as kept:
                 masks.write_strips(self.mask(name), size, self._strips(image, step, shown, sure, kept), wide)
             if self.overlay:
@@ -190,7 +204,10 @@ class _Job:
     def _strips(self, image: Any, step: int, shown: list[np.ndarray], sure: list[float], kept: Any) -> Iterator[np.ndarray]:
         """Rows of the mask; on the way what is shown, the sum of confidence and the probabilities are put aside."""
         row, values = 0, np.array(self.segmenter.mask_values)
-        for part in looking.strips(self.segmenter, image, keep_probs=self.probs, **self.how):
+        parts = looking.strips(self.segmenter, image, keep_probs=self.probs, **self.how)
+        if self.largest:
+            parts = [only_largest(looking.joined(list(parts)), self.segmenter.classes)]
+        for part in parts:
             sure.append(float(part.confidence.sum(dtype=np.float64)))
             if self.overlay:
                 shown.append(part.label[-row % step :: step, ::step])

@@ -21,12 +21,16 @@ from smidgen.data.volume_frames import SUFFIXES as FRAME_SUFFIXES
 from smidgen.data.volumes import LabelWriter, LazyVolume, label_path, opened_volume, suffix_of
 from smidgen.products import masks, pictures
 from smidgen.products import volumes as products
+from smidgen.products.largest import only_largest
 from smidgen.products.probs_file import probs_file
+from smidgen.products.scores import Scores
 
 PLANES = 9
 """So many planes may become a picture."""
 SHOWN = 3
 """So many do."""
+MOST_WHOLE = 200_000_000
+"""Voxels of a volume whose pieces are told apart: its label, its confidence and the numbers of pieces take 10 bytes each."""
 UNLIKE = 1.5
 """Voxels that are so many times as large or small as in training are worth a warning."""
 
@@ -74,6 +78,7 @@ class VolumeJob:
         how: How it looks.
         overlay: Whether pictures are wanted.
         probs: Whether probabilities are wanted.
+        largest: Whether only the largest piece of each class is wanted.
     """
 
     segmenter: Any
@@ -81,6 +86,7 @@ class VolumeJob:
     how: Mapping[str, Any]
     overlay: bool
     probs: bool
+    largest: bool = False
     written: dict[str, Path] = field(default_factory=dict)
 
     def mask(self, name: str) -> Path:
@@ -101,7 +107,7 @@ class VolumeJob:
         sure = 0.0
         self.written[name] = label_path(self.folder / name, volume.frame)
         kept = probs_file(self.folder / "probs" / f"{name}.npz", (len(model.classes), *volume.frame.size)) if self.probs else nullcontext()
-        parts = products.blocks(model, volume, keep_probs=self.probs, **self.how)
+        parts = self._whole(file, volume) if self.largest else products.blocks(model, volume, keep_probs=self.probs, **self.how)
         with LabelWriter(self.written[name], volume.frame, np.uint16 if wide else np.uint8) as writer, kept as file_of_probs:
             for planes, rows, part in parts:
                 writer.place(values[part.label] if values.size else part.label, planes, rows)
@@ -112,6 +118,15 @@ class VolumeJob:
         if self.overlay:
             masks.write_image(self.folder / "overlays" / f"{name}.jpg", shown.picture(model.classes.background))
         return sure / math.prod(volume.frame.size)
+
+    def _whole(self, file: Path, volume: LazyVolume) -> list[tuple[slice, slice, Scores]]:
+        """The volume as one block, of which only the largest piece of each class is kept."""
+        if (voxels := math.prod(volume.frame.size)) > MOST_WHOLE:
+            what = f"{voxels / 1e6:.0f} million voxels are predicted block by block, and no block tells how large a piece is"
+            raise UsageError(f"{file}: {what}: leave --largest-component out, or cut the volume (at most {MOST_WHOLE / 1e6:.0f} million)")
+        how = {"scales": (1.0,), "flip": False, **self.how}
+        found = products.predicted(self.segmenter, volume, None, keep_probs=self.probs, **how)
+        return [(slice(0, volume.shape[1]), slice(0, volume.shape[2]), only_largest(found, self.segmenter.classes))]
 
     def _warn(self, file: Path, volume: LazyVolume) -> None:
         trained, here = self.segmenter.spacing_mm, volume.spacing_mm

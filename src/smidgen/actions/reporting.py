@@ -15,7 +15,6 @@ from smidgen.actions.cases import is_oriented, known_cases, least_sure_slice, vo
 from smidgen.actions.labeling import ToLabel, score_next
 from smidgen.actions.scoring import Scored, row
 from smidgen.actions.spoken import spoken
-from smidgen.core import registry
 from smidgen.core.conventions import IGNORED
 from smidgen.core.machine import cores, versions
 from smidgen.data.dataset import Dataset
@@ -232,14 +231,13 @@ def _class_images(samples: Mapping[str, Any], classes: Classes) -> list[int | No
 
 
 def _stage_card(one: Finished, outcome: Outcome, run: Run) -> StageCard:
-    row = registry.method(one.stage, one.method)
     note = ""
     if one.stage == "classify":
         note = run.supplies["encoder"].origin
         if outcome.ranking is not None:
             note += f"; mAP on val {outcome.ranking}"
     return StageCard(
-        one.stage, one.method, row.line, settings=differences(one.settings), seconds=one.seconds, peak_mib=one.peak_mib, note=note
+        one.stage, one.method, one.line, settings=differences(one.settings), seconds=one.seconds, peak_mib=one.peak_mib, note=note
     )
 
 
@@ -253,6 +251,7 @@ def _curves(run: Run) -> Iterator[Curve]:
 def _score_rows(outcome: Outcome) -> Iterator[ScoreRow]:
     texts = {
         "val": ("val, model", ""),
+        "val_calibrated": ("val, model with class biases", "chosen on training cases that were held out, see calibration.json"),
         "train_pseudo_masks": ("train, pseudo-masks", "masks of train were looked at for this row only, after everything was trained"),
     }
     for name, scored in outcome.scored.items():

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from smidgen.actions import calibrating
 from smidgen.actions.choose import Chosen, Dims, Use, choose, view
 from smidgen.actions.minutes import PLANS, kept_plans, to_yaml, within_budget
 from smidgen.actions.opening import checked, open_data
 from smidgen.actions.results import TrainedRun
-from smidgen.actions.warming import warm_start
+from smidgen.actions.warming import used, warm_start
 from smidgen.core.codec import remove_leftovers_of_run, write_atomically
 from smidgen.core.conventions import INTERRUPTED
 from smidgen.core.errors import SettingsError, SmidgenError, UsageError
@@ -100,6 +101,7 @@ def train(
     until: str | None = None,
     minutes: float | None = None,
     warm_from: str | Path | None = None,
+    calibrate: int = 0,
     devices: int | None = None,
     labeled: str | None = None,
     label_folder: str | None = None,
@@ -132,6 +134,7 @@ def train(
         until: Stop after this stage.
         minutes: Shorten what is learned so that all of it takes so long on this machine; what you set yourself stays.
         warm_from: Run whose networks to start from, when there are more labels or classes than it had.
+        calibrate: Train so many times more, each without a share of the masks, and choose class biases by these (predict --calibrated).
         devices: Processes on this machine, one a GPU or a share of the cores; the same as machine.devices.
         labeled: How many training images keep their masks: 10, 5%, or 3groups (patients, say); drawn by group with the seed.
         label_folder: Folder of labels to read instead of masks/, such as scribbles.
@@ -163,12 +166,8 @@ def train(
     from smidgen.core.processes import locked, must_supervise, place
 
     folder.mkdir(parents=True, exist_ok=True)
-    again = {
-        "data": None if isinstance(data, Dataset) else str(Path(data).resolve()),
-        "out": str(folder.resolve()),
-        **words,
-        "settings": said,
-    }
+    where = None if isinstance(data, Dataset) else str(Path(data).resolve())
+    again = {"data": where, "out": str(folder.resolve()), **words, "settings": said}
     here = place()
     watched = Logged(watching(screen) if here is None or here.rank == 0 else Silent(), LOG)
     with _LoggingTo(folder / "log.txt") if here is None or here.rank == 0 else nullcontext():
@@ -222,12 +221,13 @@ def prepared(data: str | Path | Dataset, folder: Path, words: Mapping[str, Any],
     resolved = resolve(chosen.recipe, words["preset"], dict(words["settings"]) | places_said(words), kind)
     warm = _warm(words["warm_from"], folder)
     job = Job(folder, full, data, chosen, resolved, words, warm=warm)
+    calibrating.check(job)
     plan = planned(job)
     if words["until"] is not None and words["until"] not in [row.stage for row in plan.stages]:
         stages = [row.stage for row in plan.stages]
         raise SettingsError(f"--until {words['until']}: {nearest(words['until'], stages if words['until'] in STAGES else STAGES)}")
     last = _stages_until(job)
-    screen.plan(len(plan.stages) + bool(full.val) if last in (None, len(plan.stages)) else last)
+    screen.plan(calibrating.stages(job, len(plan.stages)) if last in (None, len(plan.stages)) else last)
     screen.say(f"recipe    {chosen.recipe}: {chosen.why}")
     for note in (*full.notes, *chosen.notes, *content_remarks(data, facts)):
         screen.say(f"note      {note}")
@@ -241,7 +241,7 @@ def planned(job: Job) -> Plan:
     plan = Plan(job.supplied)
     segmenter = job.recipe(plan)
     plan.stage("predict", job.resolved.choice.predict, job.full, segmenter=segmenter)
-    return plan
+    return used(plan, job.warm)
 
 
 def _warm(run: str | None, folder: Path) -> WarmStart | None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smidgen.actions import models
-from smidgen.core.errors import UsageError
+from smidgen.core.errors import SettingsError, UsageError
 from smidgen.core.keys import key
+from smidgen.core.plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +17,18 @@ if TYPE_CHECKING:
     from smidgen.products.warm import Origin, WarmStart
 
 CLASSIFY = "classify"
+
+
+def used(plan: Plan, warm: WarmStart | None) -> Plan:
+    """The plan, where something in it starts from what is given.
+
+    Raises:
+        SettingsError: Nothing does.
+    """
+    if warm is not None and not plan.uses("warm_from"):
+        names = ", ".join(f"{row.stage} {row.name}" for row in plan.stages)
+        raise SettingsError(f"--warm-from: nothing in this recipe ({names}) can start from another network: leave it out")
+    return plan
 
 
 def warm_start(run: Path) -> WarmStart:

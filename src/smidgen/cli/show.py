@@ -119,6 +119,9 @@ def _show_settings(row: Listed, console: Console) -> None:
         usual = f"[bold]{setting.preset}[/bold]" if setting.preset != setting.default else "="
         table.add_row(f"--{row.name}.{setting.name.replace('_', '-')}", str(setting.default), usual, setting.help)
     console.print(table)
+    for kind, settings in row.unlike.items():
+        told = ", ".join(f"{name.replace('_', '-')} {value}" for name, value in settings.items())
+        console.print(f"for {kind}, {Path(row.preset).stem} has: {told}", markup=False, soft_wrap=True)
 
 
 def _inspected(result: Inspected, console: Console) -> None:

@@ -87,6 +87,7 @@ class Finished:
         settings: Its settings.
         seconds: All time spent on it, over interruptions.
         peak_mib: Largest memory of the process while it worked, in MiB.
+        line: What the method does, in its own words.
     """
 
     stage: str
@@ -97,6 +98,7 @@ class Finished:
     settings: Frozen
     seconds: float
     peak_mib: float
+    line: str
 
 
 def _file(folder: Path, id: str) -> Path:
@@ -213,7 +215,8 @@ class Run:
         if any(product is need for need in wanted.values()):
             product = copy.copy(product)  # handed on as it came: the stage that made it keeps its own key
         product.key = ident
-        self.finished.append(Finished(stage, row.name, ident, inside.folder, product, settings, cost[0].seconds, cost[0].peak_mib))
+        spent = cost[0].seconds, cost[0].peak_mib
+        self.finished.append(Finished(stage, row.name, ident, inside.folder, product, settings, *spent, row.line))
         self._done += not self._open  # what ran within another is no stage of the recipe
         if self.until is not None and self._done >= self.until and not self._open:
             raise Reached

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -13,6 +14,7 @@ from smidgen.parts.networks.factories import HeadFactory
 from smidgen.parts.networks.network import Network
 from smidgen.products.sample import Sample
 from smidgen.products.segmenter import Architecture, Segmenter
+from smidgen.products.warm import WarmStart, start_from
 
 
 @runtime_checkable
@@ -24,10 +26,23 @@ class Sized(Protocol):
     patch: tuple[int, ...]
 
 
-def network_of(encoder: EncoderFactory, head: HeadFactory, data: Dataset) -> Network:
-    """A new network with its initial weights."""
+def network_of(encoder: EncoderFactory, head: HeadFactory, data: Dataset, warm_from: WarmStart | None = None) -> Network:
+    """A new network with its initial weights, or with those of an earlier one.
+
+    Args:
+        encoder: Makes the encoder.
+        head: Makes the head.
+        data: Its classes.
+        warm_from: Networks to start from; where none of them learned masks, it changes nothing.
+
+    Raises:
+        WeightsError: The earlier network has another architecture.
+    """
     body = encoder()
-    return Network(body, head(body.channels, body.strides, len(data.classes)))
+    network = Network(body, head(body.channels, body.strides, len(data.classes)))
+    if warm_from is not None and warm_from.segmenter is not None:
+        start_from(network, warm_from.segmenter, data.classes.names, partial(head, body.channels, body.strides))
+    return network
 
 
 def architecture_of(encoder: EncoderFactory, head: HeadFactory, data: Dataset, settings: Sized) -> Architecture:

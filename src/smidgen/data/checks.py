@@ -176,7 +176,7 @@ def judge(dataset: Dataset, facts: Facts) -> list[Problem]:
             fact = facts.of(task.kind, task.id)
             if fact is not None and fact.error is not None:
                 problems.append(Problem(_shown(dataset, task), *fact.error, (task.id,)))
-    return [*problems, *_label_problems(dataset, facts)]
+    return [*dict.fromkeys(problems), *_label_problems(dataset, facts)]  # headers may have told the same
 
 
 def _shown(dataset: Dataset, task: _Task) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -45,7 +45,7 @@ class Dataset:
         background: Label value of the background: 0, or None where every pixel belongs to a real class.
         split: "train", "val" or "test" for each image; missing = train. See also `drawn`.
         groups: Images of one group stay in one split.
-        dims: 3 = the arrays are volumes; None: where one has four axes.
+        dims: 3 = the arrays are volumes; None: where one has four axes, or masks are as large as images of three axes that end in no color.
         spacing_mm: Distance between the voxels of all volumes along z, y, x; None = unknown.
 
     Raises:
@@ -71,7 +71,7 @@ class Dataset:
         spacing_mm: Sequence[float | int] | None = None,
     ):
         given = images.values() if isinstance(images, Mapping) else images
-        if dims == 3 or (dims is None and any(np.ndim(image) == 4 for image in given)):
+        if dims == 3 or (dims is None and _volumes(given, masks)):
             self._contents = from_volume_arrays(images, masks, tags, classes, background, split, groups, spacing_mm)
         else:
             self._contents = from_arrays(images, masks, tags, classes, background, split, groups)
@@ -334,6 +334,14 @@ class Dataset:
 
     def __repr__(self) -> str:
         return f"Dataset {self.name}: {len(self.samples)} {'images' if self.dims == 2 else 'volumes'}, {len(self.classes)} classes"
+
+
+def _volumes(images: Iterable[Any], masks: Many | None) -> bool:
+    """Whether arrays can only be volumes: with a channel axis, or with masks of three axes that are no colors."""
+    shapes = [np.shape(image) for image in images]
+    labels = (masks.values() if isinstance(masks, Mapping) else masks) if masks is not None else ()
+    deep = [np.shape(mask) for mask in labels if mask is not None and np.ndim(mask) == 3]
+    return any(len(shape) == 4 for shape in shapes) or any(shape in shapes and shape[-1] not in (1, 3, 4) for shape in deep)
 
 
 def _restricted(sample: Sample, use: str) -> Sample:

@@ -101,6 +101,27 @@ def keep(samples: Mapping[str, Sample], labeled: int | str, seed: int) -> set[st
     return set(have[:number])
 
 
+def folds(samples: Mapping[str, Sample], count: int, seed: int) -> tuple[frozenset[str], ...]:
+    """Groups that have dense labels, dealt out to so many folds.
+
+    Args:
+        samples: The train items.
+        count: How many folds, at least 2.
+        seed: Of the drawn order.
+
+    Raises:
+        SettingsError: There are fewer such groups than folds, so that one would have nothing.
+    """
+    full = _groups_with(samples, lambda sample: sample.read_label is not None and not sample.sparse)
+    if count < 2:
+        raise SettingsError(f"calibrate = {count}: one share of the masks is left out at a time: expected at least 2 shares")
+    if count > len(full):
+        groups = "1 group" if len(full) == 1 else f"{len(full)} groups"
+        raise SettingsError(f"calibrate = {count}: only {groups} of train images have full masks; choose at most that many shares of them")
+    order = shuffled(full, seed, "folds")
+    return tuple(frozenset(order[n::count]) for n in range(count))
+
+
 def _number(labeled: int | str, all: int) -> int:
     text = str(labeled).strip()
     if text == "all":

@@ -131,7 +131,10 @@ def _stored_nifti(path: str) -> Stored:
     import nibabel
 
     image: Any = nibabel.load(path)  # pyright: ignore[reportPrivateImportUsage]
-    shape = tuple(int(n) for n in image.shape)
+    shape, kind = tuple(int(n) for n in image.shape), np.dtype(image.get_data_dtype())
+    if kind.kind not in "biuf":
+        colors = "complex numbers" if kind.kind == "c" else "colors"
+        raise Broken(f"holds {colors}, one number per voxel expected", "save the magnitude" if kind.kind == "c" else "save it in gray")
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     refuse_dimensions(shape[::-1])
@@ -154,7 +157,7 @@ def _stored_nifti(path: str) -> Stored:
             array = np.asarray(proxy, np.float32) if scaled else np.asanyarray(proxy)
             return frame.canonical(array.reshape(shape))[None]
 
-    return Stored(VolumeHeader(frame, 1, np.dtype(image.get_data_dtype()).name), voxels)
+    return Stored(VolumeHeader(frame, 1, kind.name), voxels)
 
 
 def is_whole(path: str) -> bool:

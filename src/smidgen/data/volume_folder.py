@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from smidgen.core.errors import DataError, Problem
 from smidgen.data import folder as tables
@@ -20,6 +23,7 @@ from smidgen.data.layout import Layout, Listing, Sought, list_files, read_layout
 from smidgen.data.naming import name_classes, tie_tags
 from smidgen.data.splits import shuffled
 from smidgen.data.tables import Names, Tags
+from smidgen.data.volume_cache import DECODED
 from smidgen.data.volume_files import NIFTI, TIFF, ZARR, VolumeHeader, stored, suffix_of
 from smidgen.data.volume_frames import KINDS, Frame, mismatch
 from smidgen.data.volume_readers import LabelVolume, VolumeFile, label_values
@@ -148,7 +152,7 @@ def _listing(found: Found, only: Path | None, name: str, label_folder: str | Non
     tables.say_ignored(found, listing, name or None, "volume")
     if not listing.files:
         there = f" (there is {told(listing.ignored)})" if listing.ignored else ""
-        remedy = "put .nii, .nii.gz, .tif, .zarr or folders of DICOM slices there; 2D images belong into images/"
+        remedy = "put .nii, .nii.gz, .tif, .zarr or folders of DICOM slices there (NRRD saved as NIfTI); 2D images belong into images/"
         raise DataError([Problem(f"{found.folder}/{name}", f"no volumes found{there}", remedy)])
     return listing
 
@@ -202,7 +206,15 @@ def _say_formats(found: Found, cases: Mapping[str, Case]) -> None:
     inside = [id for id, case in cases.items() if first.frame.kind == "zarr" and (Path(case.files[0]) / "labels").is_dir()]
     if inside:
         found.notes.append(f"volumes: {len(inside)} hold labels of their own ({told(inside)}), which are not read: put them into labels/")
+    large = [id for id, case in cases.items() if case.files[0].lower().endswith(".gz") and _bytes(case.head) > DECODED.most // 2]
+    if large:
+        limit = f"larger than {DECODED.most >> 21} MB once they are unpacked, which happens for every view of them"
+        found.notes.append(f"volumes: {len(large)} are {limit} ({told(large)}): save them as .nii, which are read where they are cut")
     _say_spacing(found, cases)
+
+
+def _bytes(head: VolumeHeader) -> int:
+    return math.prod(head.frame.size) * head.channels * np.dtype(head.dtype).itemsize
 
 
 def _say_spacing(found: Found, cases: Mapping[str, Case]) -> None:

@@ -20,8 +20,8 @@ KINDS = {"nifti": "NIfTI", "tiff": "TIFF", "zarr": "OME-Zarr", "dicom": "DICOM",
 """What people call them."""
 SUFFIXES = {"nifti": ".nii.gz", "tiff": ".tif", "zarr": ".ome.zarr", "dicom": ".nii.gz", "array": ".nii.gz"}
 """What files that are written for such a volume end in; a series of DICOM slices gets NIfTI labels."""
-TOLERANCE_MM = 1e-3
-"""Frames that differ by less are the same: programs round."""
+TOLERANCE = 0.01
+"""Frames whose corners differ by less than this share of a voxel's shortest side are the same: programs round."""
 MM = {
     "nm": 1e-6,
     "nanometer": 1e-6,
@@ -166,7 +166,7 @@ def mismatch(label: Frame, image: Frame) -> tuple[str, str] | None:
     mine, other = (one.canonical_affine if across else np.array(one.affine) for one in (label, image))
     assert mine is not None and other is not None
     off = _farthest(mine, other, image.size)
-    if off <= _tolerance(image):
+    if off <= TOLERANCE * float(np.linalg.norm(other[:3, :3], axis=0).min()):
         return None
     what = f"its affine puts voxels up to {off:.3g} mm beside those of its image"
     return what, "resample it to the grid of the image, or copy the image's affine if only the header is wrong"
@@ -180,11 +180,6 @@ def _spacing_mismatch(label: Frame, image: Frame) -> tuple[str, str] | None:
         return None
     told = [told_spacing(one.spacing_mm) for one in (label, image)]
     return f"spacing {told[0]} (z, y, x), its image has {told[1]}", "export it on the grid of the image; nothing is resampled here"
-
-
-def _tolerance(frame: Frame) -> float:
-    # A thousandth of a millimeter is much under a microscope.
-    return min(TOLERANCE_MM, 0.01 * min(frame.spacing_mm)) if frame.spacing_mm else TOLERANCE_MM
 
 
 def _farthest(mine: Float[np.ndarray, "4 4"], other: Float[np.ndarray, "4 4"], size: tuple[int, int, int]) -> float:

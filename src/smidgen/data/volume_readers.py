@@ -74,17 +74,21 @@ class VolumeFile:
 
     def statistics(self) -> Statistics:
         """Mean, deviation and range as stored; raises `Broken`."""
-        return self._opened()[1]
+        return DECODED.get((self, now(self.paths), "statistics"), lambda: (self._opened()[1], 0))
 
     def limits(self) -> tuple[float, float]:
         """Smallest and largest z-scored value; raises `Broken`."""
         return self.statistics().limits()
 
     def _opened(self) -> tuple[Any, Statistics]:
-        return DECODED.get((self, now(self.paths)), self._decode)
+        """Voxels and statistics; what is too large to be kept is decoded again, but not measured again."""
+        when = now(self.paths)
+        voxels, planes = DECODED.get((self, when), self._decode)
+        with reading(self.where):
+            return voxels, DECODED.get((self, when, "statistics"), lambda: (measured(voxels, planes), 0))
 
-    def _decode(self) -> tuple[tuple[Any, Statistics], int]:
-        """Voxels, in memory unless they are too many and can be read in parts; and statistics."""
+    def _decode(self) -> tuple[tuple[Any, int], int]:
+        """Voxels, in memory unless they are too many and can be read in parts; and how many planes are best read together."""
         parts = []
         for path in self.paths:
             opened = stored(path)
@@ -96,14 +100,12 @@ class VolumeFile:
         if int(voxels.shape[0]) != self.channels:
             raise Broken(f"{voxels.shape[0]} channels, {self.channels} expected", "convert it, or leave it out")
         size = int(np.prod(voxels.shape)) * voxels.dtype.itemsize
-        with reading(self.where):
-            if size <= DECODED.most // 2:
-                voxels = np.ascontiguousarray(voxels[:])
-                return (voxels, measured(voxels)), size
-            statistics = measured(voxels, parts[0][1])
+        if size <= DECODED.most // 2:
+            with reading(self.where):
+                return (np.ascontiguousarray(voxels[:]), 1), size
         # What is mapped, or read in parts, takes no memory and may be kept at no cost.
         in_parts = not isinstance(voxels, np.ndarray) or _is_mapped(voxels)
-        return (voxels, statistics), 0 if in_parts else size
+        return (voxels, parts[0][1]), 0 if in_parts else size
 
 
 def _is_mapped(array: np.ndarray) -> bool:

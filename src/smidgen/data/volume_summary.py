@@ -108,13 +108,15 @@ class VolumeSummary:
         for row in self.coverage:
             if row.cases:
                 shares = " … ".join(f"{100 * value:.1f}" for value in (row.least, row.median, row.most))
-                found.append(("coverage", f"{row.value} {row.name}: in {row.cases} of {len(self.cases)} cases; {shares} % of their labels"))
+                there = f"{row.value} {row.name}: in {row.cases} of {len(self.cases)} labels looked at"
+                found.append(("coverage", f"{there}; {shares} % of the voxels of those (least, median, largest)"))
         return tuple(found)
 
 
 def _counted(counts: Mapping[str, int]) -> str:
     names = list(counts)[:4]
-    parts = [f"{name or 'none'} ({counts[name]} volumes)" if len(counts) > 1 else name or "none" for name in names]
+    each = {name: f"{name or 'none'} ({counts[name]} volume{'' if counts[name] == 1 else 's'})" for name in names}
+    parts = [each[name] if len(counts) > 1 else name or "none" for name in names]
     more = len(counts) - len(names)
     return ", ".join(parts) + (f" and {more} more" if more else "")
 

@@ -36,6 +36,8 @@ __all__ = [
 
 TOGETHER = 16_000_000
 """At most so many voxels are decoded at once while a volume is measured, if its format can be read in parts."""
+LARGEST = float(np.finfo(np.float32).max)
+"""What is larger is infinite once it is z-scored."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,7 @@ def measured(voxels: Any, planes: int = 1) -> Statistics:
     low, high = np.full(channels, np.inf), np.full(channels, -np.inf)
     for plane in _planes(voxels, planes):
         values = plane.reshape(channels, -1).astype(np.float64)
-        bad = ~np.isfinite(values)
+        bad = ~(np.abs(values) <= LARGEST)
         if bad.any():
             wrong += int(bad.sum())
             continue

@@ -6,14 +6,17 @@ is finished is handed on row by row, so that neither image nor result has to fit
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 
 from smidgen.core.conventions import ValueRange
+from smidgen.core.errors import UsageError
 from smidgen.products import volumes
+from smidgen.products.largest import only_largest
 from smidgen.products.looks import MAX_PIXELS, Looks, check_channels
 from smidgen.products.resizing import enlarged_probs, resized
 from smidgen.products.scores import Scores
@@ -133,6 +136,14 @@ class Usage(Protocol):
         """Distance between voxels in training; None = unknown or of no matter."""
         ...
 
+    @property
+    def biases(self) -> tuple[float, ...]:
+        """What is added to the log-probability of each class where that is wished; () = nothing was measured."""
+        ...
+
+
+P = TypeVar("P", bound="Predicts")
+
 
 class Predicts:
     """Whatever looks predicts so, as it was used in training.
@@ -145,6 +156,7 @@ class Predicts:
 
     def __init__(self, usage: Usage):
         self._usage = usage
+        self.in_effect: tuple[float, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -181,6 +193,23 @@ class Predicts:
         """Distance between voxels in training; None = unknown or of no matter."""
         return self._usage.spacing_mm
 
+    @property
+    def biases(self) -> tuple[float, ...]:
+        """What `calibrated` adds to the log-probability of each class; () = nothing was measured."""
+        return self._usage.biases
+
+    def calibrated(self: P) -> P:
+        """The same network with its class biases in effect.
+
+        Raises:
+            UsageError: It has none.
+        """
+        if not self.biases:
+            raise UsageError("this model has no class biases: train it with --calibrate 2, or use it as it is")
+        found = copy.copy(self)
+        found.in_effect = self.biases
+        return found
+
     def zoom(self, size: Sequence[int]) -> float:
         """Factor in (0, 1] that an image of this size is shrunk by before the network sees it, as in training."""
         return min(1.0, self._usage.size / max(size)) if self._usage.size else 1.0
@@ -215,6 +244,8 @@ class Predicts:
         overlap: float = 0.5,
         max_pixels: int = MAX_PIXELS,
         keep_probs: bool = False,
+        calibrated: bool = False,
+        largest_component: bool = False,
     ) -> Scores:
         """Class and confidence of every pixel, for an image or volume of any size.
 
@@ -228,11 +259,17 @@ class Predicts:
             overlap: Share of a window that the next one covers again.
             max_pixels: Pixels that the network sees at once.
             keep_probs: Return the probabilities of all classes too.
+            calibrated: With the model's class biases.
+            largest_component: Keep only the largest piece of each class but the background.
 
         Raises:
             ShapeError: Not an image with the channels of this network.
+            UsageError: Class biases are wished and the model has none, or largest pieces and it has no background.
         """
-        way: dict[str, Any] = {"window": window, "overlap": overlap, "max_pixels": max_pixels}
+        model = self.calibrated() if calibrated else self
+        way: dict[str, Any] = {"window": window, "overlap": overlap, "max_pixels": max_pixels, "keep_probs": keep_probs}
         if image.ndim == 4:
-            return volumes.predicted(self, image, tags, scales, flip, keep_probs=keep_probs, **way)
-        return joined(list(strips(self, image, tags, scales, flip, keep_probs=keep_probs, **way)))
+            scores = volumes.predicted(model, image, tags, scales, flip, **way)
+        else:
+            scores = joined(list(strips(model, image, tags, scales, flip, **way)))
+        return only_largest(scores, self.classes) if largest_component else scores

@@ -45,6 +45,10 @@ class Looks(Protocol):
         """Side or sides of the training views; 0 = unknown."""
         ...
 
+    def calibrated(self) -> Looks:
+        """The same network with its class biases in effect."""
+        ...
+
     def zoom(self, size: Sequence[int]) -> float:
         """Factor in (0, 1] that an image of this size is shrunk by."""
         ...
@@ -68,6 +72,16 @@ class Looks(Protocol):
         ...
 
 
+def odds(biases: Sequence[float], ndim: int) -> Float32[np.ndarray, "k *ones"]:
+    """What class biases on log-probabilities multiply probabilities by, before these sum to 1 again.
+
+    Args:
+        biases: Of each class.
+        ndim: Axes of the probabilities, that of the classes included.
+    """
+    return np.exp(np.asarray(biases, np.float32)).reshape(-1, *(1,) * (ndim - 1))
+
+
 def check_channels(image: Any, channels: int, dims: int = 2, zscored: bool = False) -> None:
     """Refuse what is no image or volume with the channels of a network.
 
@@ -75,7 +89,8 @@ def check_channels(image: Any, channels: int, dims: int = 2, zscored: bool = Fal
         ShapeError: With the remedy.
     """
     axes = {3} if dims == 2 and not zscored else {4} if dims == 3 else {3, 4}
-    if image.ndim not in axes or image.shape[0] not in (1, channels):
+    alike = (channels,) if zscored else (1, channels)  # gray pictures are repeated for networks of color; channels of volumes are not
+    if image.ndim not in axes or image.shape[0] not in alike:
         found, shape = tuple(image.shape), "(c, h, w)" if 3 in axes else "(c, d, h, w)"
         shape = shape.replace("c", str(channels))
         raise ShapeError(f"image: expected shape {shape}, found {found}; this model takes {channels} channels: convert it")

@@ -21,6 +21,7 @@ from smidgen.core.errors import SettingsError, UsageError
 from smidgen.core.settings import Frozen
 from smidgen.products import looking
 from smidgen.products.looking import MAX_PIXELS
+from smidgen.products.looks import odds
 from smidgen.products.resizing import bilinear, resized, softmax
 from smidgen.products.sample import Classes
 from smidgen.products.scores import Scores
@@ -52,6 +53,10 @@ class Way(Frozen):
     """Pixels that the network sees at once."""
     restrict: bool = False
     """Only classes among an image's tags were allowed, where these are known."""
+    calibrated: bool = False
+    """With class biases."""
+    largest_component: bool = False
+    """Only the largest piece of each class was kept."""
 
 
 class Description(Frozen):
@@ -91,6 +96,8 @@ class Description(Frozen):
     """It takes volumes, or slices of them, z-scored over the whole case: mean 0, deviation 1."""
     spacing_mm: tuple[float, ...] | None = None
     """Distance between voxels in training; None = unknown or of no matter."""
+    biases: tuple[float, ...] = ()
+    """What is added to the log-probability of each class where a calibrated prediction is wished; () = nothing was measured."""
     way: Way = Way()
     """How large images are looked at."""
     recipe: str = ""
@@ -210,6 +217,9 @@ class OnnxSegmenter(looking.Predicts):
 
     def scored(self, probs: Float[np.ndarray, "k *space"], tags: Sequence[int] | None = None, keep_probs: bool = False) -> Scores:
         """Class and confidence of every pixel from probabilities, restricted to tags where they are given."""
+        if self.in_effect:
+            weighted = probs * odds(self.in_effect, probs.ndim)
+            probs = weighted / weighted.sum(axis=0)
         probs = probs if tags is None else restricted(probs, tags, self.classes.background)
         kept = probs.astype(np.float16) if keep_probs else None
         return Scores(probs.argmax(axis=0).astype(np.uint8), probs.max(axis=0), kept)

@@ -149,6 +149,7 @@ def _description(segmenter: Segmenter, way: Way, side: int | tuple[int, ...], wh
         dims=3 if of.dims == 3 else 2,
         zscored=of.zscored,
         spacing_mm=of.spacing_mm,
+        biases=of.biases,
         way=way,
         recipe=segmenter.recipe,
         scores=segmenter.scores,

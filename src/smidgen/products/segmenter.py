@@ -5,11 +5,12 @@ A model is a folder: `model.safetensors` holds the numbers, `model.json` what th
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,7 @@ from smidgen.core import registry
 from smidgen.core.codec import write_atomically
 from smidgen.core.conventions import ValueRange
 from smidgen.core.errors import SettingsError, UsageError, WeightsError
+from smidgen.core.keys import key
 from smidgen.core.settings import Frozen, validated
 from smidgen.parts.networks import settings as networks
 from smidgen.parts.networks.encoders import EncoderFactory
@@ -34,12 +36,13 @@ from smidgen.parts.networks.factories import HeadFactory
 from smidgen.parts.networks.network import Network
 from smidgen.parts.networks.upsample import to_size
 from smidgen.products import looking
+from smidgen.products.looks import odds
 from smidgen.products.sample import Classes
 from smidgen.products.scores import Scores
 
 FORMAT = 1
 """Raised when an older smidgen could not read the files."""
-ADDED: dict[str, Any] = {"ids": {}, "mask_values": [], "dims": 2, "zscored": False}
+ADDED: dict[str, Any] = {"ids": {}, "mask_values": [], "dims": 2, "zscored": False, "biases": []}
 """Fields of `model.json` that older files have not, with what that means."""
 RECORD, WEIGHTS = "model.json", "model.safetensors"
 VALUES = {
@@ -67,6 +70,7 @@ class Architecture:
         dims: Spatial axes of what the network sees at once, 2 or 3.
         zscored: It takes volumes, or slices of them, z-scored over the case; else images in [0, 1].
         spacing_mm: Distance between voxels in training, along the axes of its views; None = unknown.
+        biases: What `calibrated` adds to the log-probability of each class; () = nothing was measured.
     """
 
     encoder: networks.Encoder
@@ -82,6 +86,7 @@ class Architecture:
     dims: int = 2
     zscored: bool = False
     spacing_mm: tuple[float, ...] | None = None
+    biases: tuple[float, ...] = ()
 
     def build(self) -> Network:
         """The network with fresh weights; no pretrained ones are looked for."""
@@ -122,6 +127,17 @@ class Segmenter(looking.Predicts):
         """Move the network; returns itself."""
         self.network.to(device)
         return self
+
+    def with_biases(self, biases: Sequence[float]) -> Segmenter:
+        """The same network with class biases for `calibrated` to use, and a KEY of its own.
+
+        Args:
+            biases: Of each class.
+        """
+        found = copy.copy(self)
+        found._usage = found.architecture = replace(self.architecture, biases=tuple(biases))
+        found.key = key(self.key, found.biases)
+        return found
 
     def prepare(self, image: Float[np.ndarray, "c *space"]) -> Float32[Tensor, "channels *space"]:
         """The tensor that `probs` takes, on the network's device; a gray image is repeated for a network of color images.
@@ -183,6 +199,9 @@ class Segmenter(looking.Predicts):
     ) -> Scores:
         """Class and confidence of every pixel from probabilities, restricted to tags where they are given."""
         probs = torch.from_numpy(probs) if isinstance(probs, np.ndarray) else probs
+        if self.in_effect:
+            weighted = probs * torch.from_numpy(odds(self.in_effect, probs.ndim)).to(probs.device)
+            probs = weighted / weighted.sum(dim=0)
         probs = probs if tags is None else restricted(probs, tags, self.classes.background)
         confidence, label = probs.max(dim=0)
         kept = probs.half().cpu().numpy() if keep_probs else None
@@ -271,6 +290,8 @@ class _Record(Frozen):
     """Spatial axes of what the network sees at once."""
     zscored: bool = False
     """Whether it takes volumes or slices of them, z-scored over the case."""
+    biases: tuple[float, ...] = ()
+    """What is added to the log-probability of each class where a calibrated prediction is wished."""
     encoder: dict[str, Any]
     """Settings of the encoder."""
     head: dict[str, Any]
@@ -301,6 +322,7 @@ def _record(segmenter: Segmenter) -> _Record:
         patch=of.patch,
         dims=3 if of.dims == 3 else 2,
         zscored=of.zscored,
+        biases=of.biases,
         encoder=of.encoder.model_copy(update={"weights": "none"}).model_dump(mode="json"),
         head={"name": of.head, **of.head_settings.model_dump(mode="json")},
         recipe=segmenter.recipe,
@@ -357,4 +379,4 @@ def _architecture(record: _Record, path: Path) -> Architecture:
         raise UsageError(f"{path}: {error}; this smidgen is {__version__}, the model was written by {record.version}") from error
     classes = Classes(record.classes, record.background)
     numbers = (record.channels, record.size, record.patch, record.value_range, record.ids, record.mask_values)
-    return Architecture(encoder, kind, head_settings, classes, *numbers, record.dims, record.zscored, record.spacing_mm)
+    return Architecture(encoder, kind, head_settings, classes, *numbers, record.dims, record.zscored, record.spacing_mm, record.biases)

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float32
 
 from smidgen.core.errors import SettingsError
 from smidgen.products.looks import MAX_PIXELS, Looks, check_channels
@@ -71,10 +71,8 @@ def blocks(
         yield planes, rows, model.scored(probs, tags, keep_probs)
 
 
-def predicted(
-    model: Looks, volume: Float[np.ndarray, "c d h w"], tags: Sequence[int] | None, scales: Sequence[float], flip: bool, **way: Any
-) -> Scores:
-    """The blocks of a volume that fits in memory, in one.
+def predicted(model: Looks, volume: Any, tags: Sequence[int] | None, scales: Sequence[float], flip: bool, **way: Any) -> Scores:
+    """The blocks of a volume whose label fits in memory, in one.
 
     Args:
         model: Looks.

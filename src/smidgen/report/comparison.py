@@ -28,15 +28,25 @@ class Shown:
         image: Values in [0, 1], or a volume.
         truth: The mask; None where there is none.
         said: Training -> (label, score of this image in [0, 1]).
+        turned: Of a volume: axes point to the front and to the right; the front is shown at the top and right at the left.
     """
 
     id: str
     image: Float[np.ndarray, "c *space"]
     truth: UInt8[np.ndarray, "*space"] | None
     said: Mapping[str, tuple[UInt8[np.ndarray, "*space"], float]]
+    turned: bool = False
 
 
-def write_page(path: Path, title: str, classes: Classes, metric: str, arms: Sequence[Mapping[str, Any]], shown: Sequence[Shown]) -> None:
+def write_page(
+    path: Path,
+    title: str,
+    classes: Classes,
+    metric: str,
+    arms: Sequence[Mapping[str, Any]],
+    shown: Sequence[Shown],
+    left_out: Sequence[str] = (),
+) -> None:
     """Write the page, self-contained.
 
     Args:
@@ -46,6 +56,7 @@ def write_page(path: Path, title: str, classes: Classes, metric: str, arms: Sequ
         metric: What was scored, in words.
         arms: Recipes by number of labels, with the fields of `actions.compare.Arm`, mean, spread and verdict.
         shown: The same val images with what each training says.
+        left_out: What could not be trained, and why.
     """
     colors = class_colors()
     seeds = len(arms[0]["scores"])
@@ -55,6 +66,7 @@ def write_page(path: Path, title: str, classes: Classes, metric: str, arms: Sequ
         made=time.strftime("%Y-%m-%d %H:%M"),
         metric=metric,
         arms=arms,
+        left_out=left_out,
         seeds=seeds,
         first=arms[0]["recipe"],
         verdict=sentence(arms, metric),
@@ -111,14 +123,18 @@ def efficiency(arms: Sequence[Mapping[str, Any]], metric: str) -> Markup:
 
 def _row(one: Shown, colors: UInt8[np.ndarray, "256 3"], background: int | None) -> dict[str, Any]:
     plane = _plane(one)
-    image = one.image if plane is None else _seen(one.image)[:, plane]
+    way = (slice(None, None, -1 if one.turned else 1),) * 2
+
+    def cut(values: np.ndarray) -> np.ndarray:
+        return values if plane is None else np.ascontiguousarray(values[(..., plane, *way)])
+
+    image = cut(one.image if plane is None else _seen(one.image))
     cells = [("image", "", pictures.picture(image))]
     if one.truth is not None:
-        cells.append(("truth", "", pictures.with_classes(image, one.truth if plane is None else one.truth[plane], colors, background)))
+        cells.append(("truth", "", pictures.with_classes(image, cut(one.truth), colors, background)))
     for name, (label, score) in one.said.items():
-        drawn = pictures.with_classes(image, label if plane is None else label[plane], colors, background)
-        cells.append((name, f"{100 * score:.1f}", drawn))
-    return {"id": one.id if plane is None else f"{one.id}, slice {plane}", "cells": cells}
+        cells.append((name, f"{100 * score:.1f}", pictures.with_classes(image, cut(label), colors, background)))
+    return {"id": one.id if plane is None else f"{one.id}, slice {plane + 1} of {one.image.shape[1]}", "cells": cells}
 
 
 def _plane(one: Shown) -> int | None:

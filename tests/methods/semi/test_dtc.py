@@ -313,11 +313,14 @@ def overlap(segmenter, images, masks) -> float:
 @pytest.mark.parametrize(
     "changed",
     [
-        {},
-        {"target": "exact", "reach": 5.0, "steepness": 20.0, "answer": "both", "ema": 0.9, "strong": True, "labeled_weight": 0.5},
-        {"target": "exact", "reach": 5.0, "answer": "level_sets"},
+        pytest.param({"steps": 100}, id="paper"),
+        pytest.param(
+            {"target": "exact", "reach": 5.0, "steepness": 20.0, "answer": "both", "ema": 0.9, "strong": True, "labeled_weight": 0.5},
+            id="with strong views",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param({"target": "exact", "reach": 5.0, "answer": "level_sets"}, id="level sets answer", marks=pytest.mark.slow),
     ],
-    ids=["paper", "with strong views", "level sets answer"],
 )
 def test_discs_are_found(run, changed):
     torch.manual_seed(0)

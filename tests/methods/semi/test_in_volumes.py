@@ -63,7 +63,7 @@ def test_volumes_and_slices_are_learned_from(kind, dims, run):
     data = volumes() if dims == 3 else volumes().slices()
     found = method(run, chosen.model_copy(update={"patch": (4, 8, 8) if dims == 3 else ()}), data, **tiny(dims))
     assert (found.architecture.dims, found.architecture.zscored) == (dims, True)
-    assert found.architecture.spacing_mm == (None if found.architecture.spacing_mm is None else (4.0, 1.0, 1.0)[-dims:])
+    assert found.architecture.spacing_mm == (4.0, 1.0, 1.0)[-dims:]
     assert found.architecture.patch == ((4, 8, 8) if dims == 3 else 8)
     assert all(value.isfinite().all() for value in found.network.state_dict().values() if value.is_floating_point())
     image = torch.randn(1, 1, *(8, 8, 8)[-dims:])

@@ -101,7 +101,13 @@ def test_every_stroked_image_teaches_twice():
     assert set(found) == {"ce", "taught-ce"}
 
 
-@pytest.mark.parametrize("changed", [{}, {"paste": 0.5, "labeled_weight": 0.5}], ids=["plain", "with boxes of stroked images"])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param({"steps": 60}, id="plain"),
+        pytest.param({"paste": 0.5, "labeled_weight": 0.5}, id="with boxes of stroked images", marks=pytest.mark.slow),
+    ],
+)
 def test_strokes_become_masks(run, changed):
     torch.manual_seed(0)
     segmenter = weak_to_strong(run, FAST.model_copy(update=changed), strokes(), ToyEncoder(), HeadFactory("point"), LossFactory("ce"))

@@ -244,13 +244,14 @@ def overlap(segmenter, images, masks) -> float:
 @pytest.mark.parametrize("how", [DECODERS, STRONG], ids=["decoders", "strong views"])
 def test_colors_are_learned_from_two_masks_and_moved_ones(run, how):
     torch.manual_seed(0)
-    of = data()
+    of, how = data(), how.model_copy(update={"steps": 80})
     segmenter = weak_plus_masks(run, how, of, ToyEncoder(), point(), cross_entropy(), pseudo(of))
     assert overlap(segmenter, *scenes(5, seed=1)) > 0.8
     assert segmenter.architecture.head == "point"
     assert list(segmenter.network.state_dict()) == list(Network(Pyramid(), point()((16,), (2,), 3)).state_dict())
 
 
+@pytest.mark.slow  # test_sparse_labels shows the same without the energy, test_energy the energy
 def test_strokes_become_masks(run):
     images, masks = scenes(8)
     strokes = {id: np.where(np.arange(28)[:, None] % 9 == 4, mask, 255).astype(np.uint8) for id, mask in masks.items()}

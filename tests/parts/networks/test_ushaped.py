@@ -9,8 +9,10 @@ from smidgen.core.errors import SettingsError, WeightsError
 from smidgen.parts.imaging.channels import ChannelStatistics
 from smidgen.parts.networks.encoders import EncoderFactory
 from smidgen.parts.networks.factories import HeadFactory
+from smidgen.parts.networks.layers import CONVOLUTIONS, LAYOUTS
 from smidgen.parts.networks.network import Network
 from smidgen.parts.networks.settings import Encoder as Settings
+from smidgen.parts.networks.ushaped import Unit
 
 ZSCORED = ChannelStatistics((0.0,), (1.0,))
 NAMES = ("resunet", "vnet")
@@ -95,6 +97,13 @@ def test_by_image_is_what_the_library_calls_instance_norm():
     assert torch.allclose(ours(x), nn.InstanceNorm3d(4, affine=True)(x), atol=1e-5)
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+def test_by_image_bears_a_deepest_level_of_one_place(dims):
+    alone = network("resunet", dims, norm="instance", first=1).eval()
+    image = torch.randn(2, 1, *(4,) * dims)
+    assert torch.allclose(alone(image[:1]).logits, alone(image).logits[:1], atol=1e-5)
+
+
 @pytest.mark.parametrize("name", NAMES)
 @torch.no_grad()
 def test_works_in_16_bits_and_close_to_32(name):
@@ -165,3 +174,14 @@ def test_object_context_works_over_volumes():
 
     head = HeadFactory("ocr", Ocr(width=8, key_width=4), dims=3)(encoder.channels, encoder.strides, 2)
     assert Network(encoder, head).eval()(torch.randn(1, 1, 8, 9, 8)).logits.shape == (1, 2, 8, 9, 8)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_the_shortcut_takes_every_second_place(dims):
+    unit = Unit(6, 12, 2, 2, "batch", dims).eval().to(memory_format=LAYOUTS[dims])
+    x = torch.randn(2, 6, *(9,) * dims).contiguous(memory_format=LAYOUTS[dims]).requires_grad_()
+    strided = CONVOLUTIONS[dims](6, 12, 1, 2, bias=False)
+    strided.load_state_dict(unit.shortcut.state_dict())
+    torch.testing.assert_close(unit(x), unit.activation(unit.convolved(x) + strided(x.detach().contiguous())))
+    unit(x).square().sum().backward()
+    assert x.grad is not None and x.grad.isfinite().all()

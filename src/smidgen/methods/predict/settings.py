@@ -24,5 +24,9 @@ class Windows(Frozen):
     restrict: bool = False
     """Where the tags of an image are known, allow only their classes and background. A new image comes without tags, so scores
     obtained with this are not comparable with scores without."""
+    calibrated: bool = False
+    """Add the class biases that `train --calibrate` measured on masks that were held out; off = the most probable class, as trained."""
+    largest_component: bool = False
+    """Keep only the largest piece of each class but the background. Organs come in one piece; of cells or cars most would be lost."""
     keep_probs: bool = False
     """Keep the probabilities of all classes (half precision; pixels times classes times 2 bytes for each image)."""

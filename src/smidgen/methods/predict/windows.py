@@ -14,6 +14,7 @@ import torch
 from smidgen.core.run import Results, Run
 from smidgen.data.dataset import Dataset
 from smidgen.methods.predict import settings
+from smidgen.products.largest import only_largest
 from smidgen.products.sample import Sample
 from smidgen.products.scores import Scores
 from smidgen.products.segmenter import Segmenter
@@ -30,8 +31,11 @@ def windows(run: Run, settings: settings.Windows, data: Dataset, segmenter: Segm
         settings: How.
         data: Images or volumes, of any split.
         segmenter: The trained network; it is moved to the run's device.
+
+    Raises:
+        UsageError: What is wished needs class biases, or a background, and there are none.
     """
-    segmenter.to(run.device)
+    segmenter = (segmenter.calibrated() if settings.calibrated else segmenter).to(run.device)
     alike = partial(likeness, segmenter=segmenter, settings=settings)
     return run.map("predict", partial(look, run=run, segmenter=segmenter, settings=settings), data.samples, together=alike, size=TOGETHER)
 
@@ -60,7 +64,7 @@ def look(samples: list[Sample], run: Run, segmenter: Segmenter, settings: settin
             images = torch.stack([segmenter.prepare(sample.image()) for sample in samples[i : i + count]])
             probs = segmenter.probs(images, settings.scales, settings.flip)
             scores += [segmenter.scored(one, known, settings.keep_probs) for one, known in zip(probs, tags[i : i + count], strict=True)]
-        return scores
+        return [only_largest(one, segmenter.classes) for one in scores] if settings.largest_component else scores
 
 
 def _in_windows(sample: Sample, tags: tuple[int, ...] | None, segmenter: Segmenter, settings: settings.Windows) -> Scores:
@@ -73,6 +77,7 @@ def _in_windows(sample: Sample, tags: tuple[int, ...] | None, segmenter: Segment
         overlap=settings.overlap,
         max_pixels=settings.max_pixels,
         keep_probs=settings.keep_probs,
+        largest_component=settings.largest_component,
     )
 
 

@@ -35,7 +35,7 @@ from smidgen.parts.networks.network import Network
 from smidgen.parts.networks.optimizing import optimizer, rate
 from smidgen.products.labels import LabelMap
 from smidgen.products.segmenter import Segmenter
-from smidgen.products.warm import WarmStart, start_from
+from smidgen.products.warm import WarmStart
 
 
 def supervised(
@@ -69,10 +69,7 @@ def supervised(
     """
     pairs = labeled(data, labels)
     augment = view_of(settings, data)
-    network = network_of(encoder, head, data)
-    if warm_from is not None and warm_from.segmenter is not None:
-        body = network.encoder
-        start_from(network, warm_from.segmenter, data.classes.names, partial(head, body.channels, body.strides))
+    network = network_of(encoder, head, data, warm_from)
     run.fit("train", Training(network, pairs, loss, settings, encoder.in_channels, augment))
     return segmenter_of(network, encoder, head, data, settings)
 

@@ -69,11 +69,11 @@ def cotraining(
 
     Raises:
         NeedError: No train image has a label, or none is without.
-        SettingsError: There are too few labeled groups for so many networks.
     """
     pairs, samples = labeled(data, None), unlabeled(data)
     groups = shuffled((group_of(pair.sample) for pair in pairs), run.seed, "views")
-    shares = [frozenset(one) for one in subsets(groups, settings.networks, settings.overlap)]
+    overlap = settings.overlap if len(groups) >= settings.networks else 1.0  # fewer groups than networks: all learn from all
+    shares = [frozenset(one) for one in subsets(groups, settings.networks, overlap)]
     handed = [[pair for pair in pairs if group_of(pair.sample) in share] for share in shares]
     networks = [network_of(encoder, head, data) for _ in shares]
     strong = Strong(settings.chance, settings.gamma, settings.contrast, settings.brightness, settings.blur, settings.noise)

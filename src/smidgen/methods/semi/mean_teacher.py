@@ -1,13 +1,15 @@
 """Mean teacher (Tarvainen & Valpola, NIPS 2017): a network agrees with the moving average of itself, each seeing its own noise.
 
 Reading order: mean_teacher, Teaching.terms (sec. 2: classification cost, consistency cost J), Teaching.after (eq. 1), consistency.
-Settings: settings.MeanTeacher.
+With `uncertainty` it is UA-MT (Yu et al., MICCAI 2019): entropy and certain. Settings: settings.MeanTeacher.
 Differs: pixels are classified and not images, with the values of UA-MT (Yu et al., MICCAI 2019); the teacher looks with the averaged batch
-statistics; noise is not cut off; nothing is dropped out.
+statistics; noise is not cut off; nothing is dropped out, so the passes that tell certainty differ by noise alone; all images have a part
+in the consistency, not the unlabeled ones only.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -32,10 +34,20 @@ from smidgen.parts.networks.network import Network
 from smidgen.parts.networks.optimizing import optimizer, rate
 from smidgen.products.sample import Sample
 from smidgen.products.segmenter import Segmenter
+from smidgen.products.warm import WarmStart
+
+CERTAIN = 0.75
+"""At first a pixel counts whose entropy is below so large a share of the largest one (UA-MT)."""
 
 
 def mean_teacher(
-    run: Run, settings: settings.MeanTeacher, data: Dataset, encoder: EncoderFactory, head: HeadFactory, loss: LossFactory
+    run: Run,
+    settings: settings.MeanTeacher,
+    data: Dataset,
+    encoder: EncoderFactory,
+    head: HeadFactory,
+    loss: LossFactory,
+    warm_from: WarmStart | None = None,
 ) -> Segmenter:
     """Train a student on labeled images and on its teacher's view of all images.
 
@@ -46,6 +58,7 @@ def mean_teacher(
         encoder: Makes the encoder.
         head: Makes the head.
         loss: What is minimized where there are labels.
+        warm_from: Networks to start from.
 
     Returns:
         The teacher, or the student (`keep`).
@@ -53,7 +66,7 @@ def mean_teacher(
     Raises:
         NeedError: No train image has a label, or none is without.
     """
-    student, views = network_of(encoder, head, data), Views(weak(settings, data), encoder.in_channels)
+    student, views = network_of(encoder, head, data, warm_from), Views(weak(settings, data), encoder.in_channels)
     teaching = run.fit("train", Teaching(student, labeled(data, None), unlabeled(data), views, loss, settings))
     return segmenter_of(teaching.kept, encoder, head, data, settings)
 
@@ -108,10 +121,18 @@ class Teaching:
         terms = terms_of(self.loss, predicted, label, None, at.progress)
         weight = self.settings.weight * gaussian_ramp(at.progress, self.settings.ramp[1], self.settings.ramp[0])
         if weight:
-            with torch.no_grad():
-                taught = self.teacher.eval()(self._noisy(image, spread)).logits
-            terms["consistency"] = weight * consistency(predicted.logits, taught, inside)
+            taught = self._taught(image, spread)
+            counted = placed(inside, taught.shape[2:], beyond=False)
+            if self.settings.uncertainty:
+                passes = torch.stack([self._taught(image, spread).float().softmax(dim=1) for _ in range(self.settings.passes)])
+                counted = counted & certain(passes, at.progress)
+            terms["consistency"] = weight * consistency(predicted.logits, taught, counted)
         return terms
+
+    @torch.no_grad()
+    def _taught(self, image: Float[Tensor, "b c *h"], spread: Float[Tensor, "b"]) -> Float[Tensor, "b k *H"]:
+        """The teacher's logits in a pass with noise of its own."""
+        return self.teacher.eval()(self._noisy(image, spread)).logits
 
     def _noisy(self, image: Float[Tensor, "b c *h"], spread: Float[Tensor, "b"]) -> Float[Tensor, "b c *h"]:
         """The images with noise of its own."""
@@ -122,13 +143,36 @@ class Teaching:
         follow(self.teacher, self.student, decay_at(at.n, self.settings.ema))
 
 
-def consistency(student: Float[Tensor, "b k *h"], teacher: Float[Tensor, "b k *h"], inside: Bool[Tensor, "b *H"]) -> Float[Tensor, ""]:
-    """Mean square difference of the probabilities (J, sec. 2), over classes and the pixels that lie in the image.
+def consistency(student: Float[Tensor, "b k *h"], teacher: Float[Tensor, "b k *h"], counted: Bool[Tensor, "b *h"]) -> Float[Tensor, ""]:
+    """Mean square difference of the probabilities (J, sec. 2), over classes and the pixels that count.
 
     Args:
         student: Logits.
         teacher: Logits; no gradient reaches them.
-        inside: Where the image is.
+        counted: Pixels that lie in the image and, with `uncertainty`, of which the teacher is certain.
     """
     apart = (student.float().softmax(dim=1) - teacher.float().softmax(dim=1).detach()).square().mean(dim=1)
-    return mean_of(apart, placed(inside, student.shape[2:], beyond=False)).mean()
+    return mean_of(apart, counted).mean()
+
+
+def entropy(probs: Float[Tensor, "t b k *h"]) -> Float[Tensor, "b *h"]:
+    """Predictive entropy of several passes, -Σ μ log μ of their mean μ, in nats (UA-MT, eq. 2).
+
+    Args:
+        probs: Probabilities in each pass.
+    """
+    mean = probs.mean(dim=0)
+    return -torch.xlogy(mean, mean).sum(dim=1)
+
+
+def certain(probs: Float[Tensor, "t b k *h"], progress: float) -> Bool[Tensor, "b *h"]:
+    """Where the entropy is below a threshold that rises from 3/4 of the largest one, the logarithm of the number of classes, to all of it.
+
+    It rises as the weight does (UA-MT, sec. 2.2: a Gaussian ramp over the whole training).
+
+    Args:
+        probs: Probabilities in each pass.
+        progress: Of the training, in [0, 1].
+    """
+    share = CERTAIN + (1 - CERTAIN) * gaussian_ramp(progress, 1.0)
+    return entropy(probs) < share * math.log(probs.shape[2])

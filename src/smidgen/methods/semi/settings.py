@@ -116,6 +116,10 @@ class MeanTeacher(FewLabels):
     """From when to when the consistency's weight rises, as shares of the training (UA-MT: it rises till the end)."""
     noise: Weight = 0.1
     """Standard deviation of the noise that student and teacher see, each its own, in those of the data (UA-MT)."""
+    uncertainty: bool = False
+    """Let only pixels count of which the teacher is certain: the entropy of its mean answer over `passes` is low (UA-MT)."""
+    passes: int = Field(8, ge=1)
+    """With `uncertainty`: further passes of the teacher, each with noise of its own (UA-MT); each costs as much as its one pass."""
     keep: Literal["teacher", "student"] = "teacher"
     """Which network is the result (Tarvainen & Valpola)."""
 
@@ -180,7 +184,8 @@ class Cotraining(StrongViews):
     networks: int = Field(2, ge=2, le=8)
     """How many networks learn together."""
     overlap: Share = 1.0
-    """Share of the labeled groups (patients) that all networks learn from; the others go to one each. 1 = all have the same labels."""
+    """Share of the labeled groups (patients) that all networks learn from; the others go to one each. 1 = all have the same labels, as
+    where there are fewer groups than networks."""
     agreement: Literal["jsd", "cross", "vote", "own"] = "jsd"
     """How networks learn from unlabeled images: to agree (the paper's), or from labels that averaged networks give: those of the others
     (cross), of all (vote), or each its own (own: no exchange, a control)."""

@@ -42,6 +42,7 @@ from smidgen.parts.networks.prediction import Aux, Prediction
 from smidgen.products.labels import LabelMap
 from smidgen.products.sample import Classes
 from smidgen.products.segmenter import Segmenter
+from smidgen.products.warm import WarmStart
 
 NOISE = 0.3
 """Features are changed by up to this share (CCT)."""
@@ -59,6 +60,7 @@ def weak_plus_masks(
     head: HeadFactory,
     loss: LossFactory,
     labels: Mapping[str, LabelMap] | None = None,
+    warm_from: WarmStart | None = None,
 ) -> Segmenter:
     """Train on masks, dense or sparse, and on pseudo-masks.
 
@@ -70,6 +72,7 @@ def weak_plus_masks(
         head: Makes the decoders.
         loss: What is minimized where there are masks.
         labels: Pseudo-masks by image id; those of images with dense masks are not read. None: there are none.
+        warm_from: Networks to start from; further decoders start anew.
 
     Returns:
         The network, or its average (`ema`).
@@ -82,7 +85,7 @@ def weak_plus_masks(
     made = labels or {}
     pairs = [Pair(sample, made if sample.id in made else None) for sample in unlabeled(data)]
     prepared = Pseudo(views, data.classes, settings.use_confidence)
-    network = network_of(encoder, head, data)
+    network = network_of(encoder, head, data, warm_from)
     body = network.encoder
     others = [head(body.channels, body.strides, len(data.classes)) for _ in settings.disturbed] if settings.how == "decoders" else []
     learner = run.fit("train", Training(network, others, labeled(data, None), pairs, prepared, loss, settings))

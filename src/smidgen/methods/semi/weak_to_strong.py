@@ -33,10 +33,17 @@ from smidgen.parts.networks.network import Network
 from smidgen.parts.networks.optimizing import optimizer, rate
 from smidgen.products.sample import Sample
 from smidgen.products.segmenter import Segmenter
+from smidgen.products.warm import WarmStart
 
 
 def weak_to_strong(
-    run: Run, settings: settings.WeakToStrong, data: Dataset, encoder: EncoderFactory, head: HeadFactory, loss: LossFactory
+    run: Run,
+    settings: settings.WeakToStrong,
+    data: Dataset,
+    encoder: EncoderFactory,
+    head: HeadFactory,
+    loss: LossFactory,
+    warm_from: WarmStart | None = None,
 ) -> Segmenter:
     """Train a student on labeled images, and on its teacher's sure labels of strong views.
 
@@ -47,6 +54,7 @@ def weak_to_strong(
         encoder: Makes the encoder.
         head: Makes the head.
         loss: What is minimized, with people's labels and with the teacher's.
+        warm_from: Networks to start from.
 
     Returns:
         The teacher, or the student (`keep`).
@@ -57,7 +65,8 @@ def weak_to_strong(
     strong = Strong(settings.chance, settings.gamma, settings.contrast, settings.brightness, settings.blur, settings.noise)
     views = Views(weak(settings, data), encoder.in_channels, strong)
     samples = unlabeled(data) if settings.unlabeled_weight else []
-    training = run.fit("train", Training(network_of(encoder, head, data), labeled(data, None), samples, views, loss, settings))
+    student = network_of(encoder, head, data, warm_from)
+    training = run.fit("train", Training(student, labeled(data, None), samples, views, loss, settings))
     return segmenter_of(training.kept, encoder, head, data, settings)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from smidgen.parts.networks.group_norm import group_norm
 
@@ -32,4 +32,12 @@ def norm(kind: Norm, channels: int, dims: int) -> nn.Module:
     """
     if kind == "batch":
         return BATCH_NORMS[dims](channels)
-    return nn.GroupNorm(channels, channels) if kind == "instance" else group_norm(channels)
+    return PerImage(channels, channels) if kind == "instance" else group_norm(channels)
+
+
+class PerImage(nn.GroupNorm):
+    """Normalization by groups that bears a group of one value, as the deepest level of a small image is one: it becomes 0."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The same as in torch, which refuses such groups."""
+        return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
