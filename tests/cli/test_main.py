@@ -111,7 +111,7 @@ def test_a_wrong_word_gets_a_suggestion_and_exit_code_2(capsys, folder):
 def test_settings_that_the_recipe_does_not_use_are_an_error(capsys, folder, tmp_path):
     words = ["train", str(folder), "--out", str(tmp_path / "run"), "--recipe", "masks", "--advcam.steps", "3", "--encoder.weights", "none"]
     assert main(words) == 2
-    assert "does not use it" in capsys.readouterr().err
+    assert "has no place for it" in capsys.readouterr().err
 
 
 def test_inspect_tells_labels_recipe_and_next_step(capsys, folder):
