@@ -386,7 +386,7 @@ def test_it_starts_without_torch():
 
 
 @pytest.mark.skipif(not REAL, reason="SMIDGEN_DATA is not set: it names the folder of the real data sets")
-@pytest.mark.parametrize(("name", "count"), [("coco128", 98), ("voc_animals", 30), ("dsb2018_nuclei", 8)])
+@pytest.mark.parametrize(("name", "count"), [("coco128", 30), ("voc_animals", 12), ("dsb2018_nuclei", 4)])
 def test_real_sets_come_back(tmp_path, name, count):
     data = Dataset.open(Path(REAL) / name)
     data = data.only(ids=list(data.samples)[:count])

@@ -36,9 +36,17 @@ HEADS, LOSSES = registry.parts("head"), registry.parts("loss")
 CASES = [(row, optional) for row in METHODS for optional in ((True, False) if row.optional else (True,))]
 
 every_method = pytest.mark.parametrize("row", METHODS, ids=lambda row: row.name)
-every_case = pytest.mark.parametrize(
-    ("row", "optional"), CASES, ids=[row.name if optional else f"{row.name} without {' '.join(row.optional)}" for row, optional in CASES]
-)
+
+
+def _case(row: registry.Method, optional: bool) -> Any:
+    """One method with or without its optional needs; where that is a warm start only, the one without is left to all tests."""
+    if optional:
+        return pytest.param(row, optional, id=row.name)
+    marks = [pytest.mark.slow] if tuple(row.optional) == ("warm_from",) else []
+    return pytest.param(row, optional, id=f"{row.name} without {' '.join(row.optional)}", marks=marks)
+
+
+every_case = pytest.mark.parametrize(("row", "optional"), [_case(*case) for case in CASES])
 
 
 # ---------------------------------------------------------------- settings
