@@ -7,13 +7,14 @@ claim are scored on val, once.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import _images
 from _images import RUNS
+from _records import Cell, Claim, Row, measured
 
 from smidgen.actions.choose import view
 from smidgen.actions.scoring import score
@@ -95,6 +96,36 @@ def trained(setting: Setting, seed: int, recipe: str, words: Mapping[str, Any], 
         for name, one in getattr(segmenter, "peers", {}).items()
     }
     return {**scores, "training_seconds": round(seconds), **({"peers": peers} if peers else {})}
+
+
+def row(
+    claim: Claim,
+    setting: Setting,
+    name: str,
+    arm: str,
+    recipe: str,
+    words: Mapping[str, Any],
+    seeds: Sequence[int],
+    labeled: str = "",
+) -> Row:
+    """One arm of a claim, a cell for each label set.
+
+    Args:
+        claim: Whose.
+        setting: Data.
+        name: Of the row, in words.
+        arm: Of its cells.
+        recipe: As in `trained`, like all that follow.
+        words: Settings.
+        seeds: Of the label sets.
+        labeled: Other than the setting's.
+    """
+
+    def cell(seed: int) -> Cell:
+        told = {"recipe": recipe, "labeled": labeled, **words}
+        return measured(claim, arm, seed, told, lambda: trained(setting, seed, recipe, words, labeled=labeled))
+
+    return Row(name, [cell(seed) for seed in seeds])
 
 
 def dice(data: Dataset, predictions: Mapping[str, Any]) -> dict[str, Any]:

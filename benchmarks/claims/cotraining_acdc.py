@@ -6,10 +6,12 @@ steps (`baseline`); three label sets, one network scored in each arm. Choices we
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from _records import Cell, Claim, Row, measured, record
-from _volumes import Setting, trained
+import _volumes
+from _records import Claim, record
+from _volumes import Setting
 
 ACDC = Setting("acdc", "3groups", 2)
 SEEDS = (0, 1, 2)
@@ -32,14 +34,8 @@ CLAIM = Claim(
 )
 
 
-def row(name: str, arm: str, recipe: str, words: dict[str, Any], seeds: tuple[int, ...] = SEEDS, labeled: str = "") -> Row:
-    """One arm."""
-
-    def cell(seed: int) -> Cell:
-        told = {"recipe": recipe, "labeled": labeled, **words}
-        return measured(CLAIM, arm, seed, told, lambda: trained(ACDC, seed, recipe, words, labeled=labeled))
-
-    return Row(name, [cell(seed) for seed in seeds])
+row = partial(_volumes.row, CLAIM, ACDC)
+"""One arm."""
 
 
 def main() -> None:

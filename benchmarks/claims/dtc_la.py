@@ -6,10 +6,12 @@ same strong views of the labeled volumes for as many steps (`baseline`); three l
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from _records import Cell, Claim, Row, measured, record
-from _volumes import Setting, trained
+import _volumes
+from _records import Claim, record
+from _volumes import Setting
 
 LA = Setting("la2018_half", "4", 3)
 SEEDS = (0, 1, 2)
@@ -42,14 +44,8 @@ CLAIM = Claim(
 )
 
 
-def row(name: str, arm: str, recipe: str, words: dict[str, Any], seeds: tuple[int, ...] = SEEDS, labeled: str = "") -> Row:
-    """One arm."""
-
-    def cell(seed: int) -> Cell:
-        told = {"recipe": recipe, "labeled": labeled, **words}
-        return measured(CLAIM, arm, seed, told, lambda: trained(LA, seed, recipe, words, labeled=labeled))
-
-    return Row(name, [cell(seed) for seed in seeds])
+row = partial(_volumes.row, CLAIM, LA)
+"""One arm."""
 
 
 def main() -> None:

@@ -6,10 +6,11 @@ scored by its masks.
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
-from _records import Cell, Claim, Row, measured, record
-from _volumes import Setting, trained
+import _volumes
+from _records import Claim, record
+from _volumes import Setting
 
 STROKES, MASKS = Setting("acdc", "all", 2, "scribbles"), Setting("acdc", "all", 2)
 SEEDS = (0,)
@@ -28,32 +29,22 @@ CLAIM = Claim(
 )
 
 
-def row(name: str, arm: str, setting: Setting, recipe: str, words: dict[str, Any]) -> Row:
-    """One arm."""
-
-    def cell(seed: int) -> Cell:
-        return measured(CLAIM, arm, seed, {"recipe": recipe, **words}, lambda: trained(setting, seed, recipe, words))
-
-    return Row(name, [cell(seed) for seed in SEEDS])
+row = partial(_volumes.row, CLAIM, seeds=SEEDS)
+"""One arm."""
 
 
 def main() -> None:
     """Masks, strokes alone, strokes with what else teaches."""
     alone = {"supervised": {"steps": STEPS}}
     taught = {"steps": STEPS, "labeled_weight": 1.0, "paste": 0.5}
-    base = row("full masks", "masks", MASKS, "masks", alone)
-    strokes = row("strokes alone", "strokes", STROKES, "masks", alone)
+    smooth = {"steps": STEPS, "how": "strong_views", "smooth_weight": 0.1, "ema": 0.99}
+    base = row(MASKS, "full masks", "masks", "masks", alone)
+    strokes = row(STROKES, "strokes alone", "strokes", "masks", alone)
     ours = row(
-        "strokes, and what the averaged network says elsewhere", "weak-to-strong", STROKES, "weak_to_strong", {"weak_to_strong": taught}
+        STROKES, "strokes, and what the averaged network says elsewhere", "weak-to-strong", "weak_to_strong", {"weak_to_strong": taught}
     )
     record(CLAIM, base, ours, [strokes])
-    energy = row(
-        "strokes with a CRF's energy",
-        "energy",
-        STROKES,
-        "weak_plus_masks",
-        {"weak_plus_masks": {"steps": STEPS, "how": "strong_views", "smooth_weight": 0.1, "ema": 0.99}},
-    )
+    energy = row(STROKES, "strokes with a CRF's energy", "energy", "weak_plus_masks", {"weak_plus_masks": smooth})
     record(CLAIM, base, ours, [strokes, energy])
 
 

@@ -32,6 +32,7 @@ def test_differences_are_paired_by_image_and_seed():
     mixed = [cell("c", 0, {id: 0.1 * n + (0.3 if n % 2 else -0.3) for n, id in enumerate(ids)})]
     gain, interval = _gain(base[:1], mixed, {})
     assert gain == pytest.approx(0.0) and interval is not None and interval[0] < 0 < interval[1]
+    assert _gain(base, better[1:], {})[0] == pytest.approx(0.07) and _gain(base[:1], better[1:], {}) == (None, None)  # seed by seed
     together = _gain(base[:1], mixed, dict.fromkeys(ids, "one patient"))[1]
     assert together is None  # one group: nothing to draw from
 
@@ -59,7 +60,7 @@ def test_recipes_share_the_split_the_labels_and_what_is_finished(folder, quick, 
     few, tags, many, again = compared.arms
     assert (few.masks, many.masks) == (3, 9)
     assert tags.scores == again.scores  # it reads no mask, so it is computed once
-    assert few.minutes == 3 * 5 + 9 * 0.1 and tags.minutes == pytest.approx(0.9)
+    assert few.minutes == 3 * 5 and tags.minutes == pytest.approx(0.9)
     stages = sorted(path.name for path in (compared.folder / "stages").iterdir())
     assert sum(name.startswith("segment-") for name in stages) == 3
     record = json.loads((compared.folder / "comparison.json").read_text())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,15 @@ from importlinter.cli import lint_imports
 ROOT = Path(__file__).parents[2]
 CONFIGURED = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 ROOMS = ("actions", "cli", "core", "data", "methods", "methods/localize", "methods/refine", "parts", "products", "recipes", "report")
+
+
+@pytest.fixture(autouse=True)
+def loggers_as_they_were():
+    """import-linter sets up logging and thereby silences all loggers that there are, for the tests that follow, too."""
+    known = {one: one.disabled for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)}
+    yield
+    for one, disabled in known.items():
+        one.disabled = disabled
 
 
 @pytest.fixture

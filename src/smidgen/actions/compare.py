@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from smidgen.actions.choose import Dims, Use, view
 from smidgen.actions.opening import checked, open_data
-from smidgen.actions.train import prepared, preset_said
+from smidgen.actions.train import prepared_of, preset_said
 from smidgen.core.codec import write_atomically
 from smidgen.core.errors import NeedError, SettingsError, UsageError
 from smidgen.core.screen import Screen, watching
@@ -233,7 +233,7 @@ def _cells(
 
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder), polite():
-        data, _ = checked(data, folder / "checked.json", words["skip_broken"], screen)
+        data, facts = checked(data, folder / "checked.json", words["skip_broken"], screen)
         fabric, kind = join(validated(Machine, words["settings"].get("machine", {}), "machine")), view(data, words["dims"])[1]
         cells, left_out = [], {}
         for seed in seeds:
@@ -244,7 +244,7 @@ def _cells(
                     if name == TAGS_ONLY:
                         mine |= {"use": "tags", "labeled": None}
                     try:
-                        cell = worked(prepared(data, folder, mine, screen), fabric, screen, name, count)
+                        cell = worked(prepared_of(data, facts, folder, mine, screen), fabric, screen, name, count)
                     except NeedError as error:  # with masks for all, say: the other recipes are worth their numbers nevertheless
                         left_out[name, count] = error
                         screen.say(f"left out  {name}, {count} labeled: {error}")
@@ -291,8 +291,12 @@ def _gain(base: Sequence[Cell], other: Sequence[Cell], groups: Mapping[str, str 
 
     from smidgen.parts.metrics.bootstrap import of_means
 
-    ids = sorted(set(base[0].each).intersection(*(cell.each for cell in (*base, *other))))
-    differences = np.array([statistics.mean(b.each[id] - a.each[id] for a, b in zip(base, other, strict=True)) for id in ids])
+    seeds = {cell.seed: cell for cell in base}
+    pairs = [(seeds[cell.seed], cell) for cell in other if cell.seed in seeds]
+    if not pairs:
+        return None, None
+    ids = sorted(set(pairs[0][0].each).intersection(*(cell.each for pair in pairs for cell in pair)))
+    differences = np.array([statistics.mean(b.each[id] - a.each[id] for a, b in pairs) for id in ids])
     interval = of_means(differences, [groups.get(id) for id in ids])
     return float(differences.mean()), None if interval is None else (interval.low, interval.high)
 

@@ -87,13 +87,13 @@ def worked(job: Job, fabric: Any, screen: Screen, recipe: str, labeled: str) -> 
     scored = score(val, predictions)
     if scored is None:
         return None
-    reads_masks = job.resolved.recipe != TAGS_ONLY
+    stages = {one.stage for one in run.finished}
     return Cell(
         recipe=recipe,
         labeled=labeled,
         seed=job.resolved.seed,
-        masks=_masks(job) if reads_masks else 0,
-        tagged=len(job.data.tagged),
+        masks=_masks(job) if job.resolved.recipe != TAGS_ONLY else 0,
+        tagged=len(job.data.tagged) if "classify" in stages else 0,
         metric="mIoU" if scored.cases is None else "Dice, mean over cases",
         score=_mean(scored),
         each=dict(scored.by_image),

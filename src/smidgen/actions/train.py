@@ -28,10 +28,10 @@ from smidgen.core.errors import SettingsError, SmidgenError, UsageError
 from smidgen.core.machine import cores, default_preset, versions
 from smidgen.core.plan import Plan
 from smidgen.core.registry import STAGES, nearest
-from smidgen.core.screen import Logged, Screen, Silent, watching
+from smidgen.core.screen import Logged, Screen, Silent, watching, written_to
 from smidgen.core.settings import Machine, is_file, overlay, validated
 from smidgen.core.settings import preset as preset_of
-from smidgen.data.checks import content_remarks
+from smidgen.data.checks import Facts, content_remarks
 from smidgen.data.dataset import Dataset
 from smidgen.data.formats import Unannotated
 from smidgen.data.volume_folder import volume_folder
@@ -170,7 +170,7 @@ def train(
     again = {"data": where, "out": str(folder.resolve()), **words, "settings": said}
     here = place()
     watched = Logged(watching(screen) if here is None or here.rank == 0 else Silent(), LOG)
-    with _LoggingTo(folder / "log.txt") if here is None or here.rank == 0 else nullcontext():
+    with written_to(folder / "log.txt", LOG) if here is None or here.rank == 0 else nullcontext():
         if must_supervise(devices):
             return _supervised(folder, again, said)
         with locked(folder):
@@ -212,7 +212,19 @@ def prepared(data: str | Path | Dataset, folder: Path, words: Mapping[str, Any],
         screen: Hears what was found.
     """
     full = open_data(data, words["label_folder"], words["val"], words["seed"], words["unannotated"])
-    full, facts = checked(full, folder / "checked.json", words["skip_broken"], screen)
+    return prepared_of(*checked(full, folder / "checked.json", words["skip_broken"], screen), folder, words, screen)
+
+
+def prepared_of(full: Dataset, facts: Facts, folder: Path, words: Mapping[str, Any], screen: Screen) -> Job:
+    """The same for data that are checked.
+
+    Args:
+        full: The data.
+        facts: What the check told.
+        folder: As in `prepared`, like all that follow.
+        words: Arguments of `train`.
+        screen: Hears what was found.
+    """
     data = full.using(words["use"])
     if words["labeled"] is not None:
         data = data.keeping(words["labeled"], words["seed"])
@@ -379,21 +391,3 @@ def _write_down(job: Job, run: Run) -> None:
     }
     for name, text in texts.items():
         write_atomically(job.folder / name, lambda part, text=text: part.write_text(text, encoding="utf-8"))
-
-
-class _LoggingTo:
-    """Lines of smidgen's loggers go to a file while this is entered."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __enter__(self) -> None:
-        self.handler = logging.FileHandler(self.path, encoding="utf-8")
-        self.handler.handleError = lambda record: None  # on a full disk each line would print a traceback; the work says it once
-        self.handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
-        LOG.addHandler(self.handler)
-        LOG.setLevel(logging.INFO)
-
-    def __exit__(self, *error: object) -> None:
-        LOG.removeHandler(self.handler)
-        self.handler.close()

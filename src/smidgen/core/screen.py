@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 
@@ -121,3 +122,23 @@ class Logged:
         """A line for people."""
         self.log.info(text)
         self.inner.say(text)
+
+
+@contextmanager
+def written_to(path: Path, log: logging.Logger) -> Iterator[None]:
+    """Lines of a logger go to a file, too, while this is entered.
+
+    Args:
+        path: The file; lines are added to it.
+        log: The logger, with all below it.
+    """
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.handleError = lambda record: None  # on a full disk each line would print a traceback; the work says it once
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()

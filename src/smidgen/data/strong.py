@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int64, Shaped
@@ -46,6 +47,18 @@ def values_of(sample: Sample) -> Values:
     """What values the images of a sample may have."""
     low, high = sample.limits()
     return Values(low, high, 1.0 if sample.zscored else PICTURE_SPREAD, sample.spacing_mm)
+
+
+@runtime_checkable
+class Strengths(Protocol):
+    """Settings that say how strong changes are, see `Strong`."""
+
+    chance: float
+    gamma: float
+    contrast: float
+    brightness: float
+    blur: float
+    noise: float
 
 
 @dataclass(frozen=True)
@@ -88,6 +101,11 @@ class Strong:
         if self._happens(self.noise):
             image = image + torch.randn_like(image) * (self.noise * values.spread * _between(0.0, 1.0))
         return image.clamp(values.low, values.high)
+
+    @classmethod
+    def of(cls, settings: Strengths) -> Strong:
+        """As the settings say."""
+        return cls(settings.chance, settings.gamma, settings.contrast, settings.brightness, settings.blur, settings.noise)
 
     def _happens(self, strength: float) -> bool:
         """Draws always, so that one change switched off leaves the others as they are."""

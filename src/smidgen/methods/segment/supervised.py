@@ -32,7 +32,7 @@ from smidgen.parts.losses.sums import LossFactory, mean_over_labeled
 from smidgen.parts.networks.encoders import EncoderFactory
 from smidgen.parts.networks.factories import HeadFactory
 from smidgen.parts.networks.network import Network
-from smidgen.parts.networks.optimizing import optimizer, rate
+from smidgen.parts.networks.optimizing import network_optimizer, rate
 from smidgen.products.labels import LabelMap
 from smidgen.products.segmenter import Segmenter
 from smidgen.products.warm import WarmStart
@@ -131,7 +131,7 @@ class Training:
         augment = augment or Augmentation(settings.crop, settings.size, settings.scale, settings.flip, settings.color)
         self.loss, self.settings = loss, settings
         self.networks = nn.ModuleDict({"segmenter": network})
-        self.optimizers = {"all": optimizer(((network.encoder, settings.lr_encoder), (network.head, settings.lr_head)), settings)}
+        self.optimizers = {"all": network_optimizer([network], settings)}
         ready = partial(prepare, augment=augment, channels=channels, use_confidence=settings.use_confidence)
         self.streams = {"labeled": Stream(pairs, settings.batch, ready)}
         self.steps = math.ceil(settings.epochs * len(pairs) / settings.batch) if settings.epochs else settings.steps

@@ -39,7 +39,7 @@ from smidgen.parts.networks.averaging import averaged, decay_at, follow
 from smidgen.parts.networks.encoders import EncoderFactory
 from smidgen.parts.networks.factories import HeadFactory
 from smidgen.parts.networks.network import Network
-from smidgen.parts.networks.optimizing import optimizer, rate
+from smidgen.parts.networks.optimizing import network_optimizer, rate
 from smidgen.parts.networks.prediction import Prediction
 from smidgen.parts.networks.upsample import to_size
 from smidgen.products.peers import Peers, Vote
@@ -76,7 +76,7 @@ def cotraining(
     shares = [frozenset(one) for one in subsets(groups, settings.networks, overlap)]
     handed = [[pair for pair in pairs if group_of(pair.sample) in share] for share in shares]
     networks = [network_of(encoder, head, data) for _ in shares]
-    strong = Strong(settings.chance, settings.gamma, settings.contrast, settings.brightness, settings.blur, settings.noise)
+    strong = Strong.of(settings)
     views = Views(weak(settings, data), encoder.in_channels, strong if settings.strong else None, settings.networks)
     networks = run.fit("train", Cotraining(networks, handed, samples, views, loss, settings)).kept
     names = [str(n + 1) for n in range(settings.networks)]
@@ -149,8 +149,7 @@ class Cotraining:
             f"mean-{n}": one for n, one in enumerate(self.teachers, 1)
         }
         self.networks = nn.ModuleDict(named)
-        parts = [(part, lr) for one in networks for part, lr in ((one.encoder, settings.lr_encoder), (one.head, settings.lr_head))]
-        self.optimizers = {"all": optimizer(parts, settings)}
+        self.optimizers = {"all": network_optimizer(networks, settings)}
         self.streams = {f"labeled-{n}": Stream(own, settings.batch, views.labeled) for n, own in enumerate(pairs, 1)}
         if settings.agreement_weight or settings.diversity_weight:
             self.streams["unlabeled"] = Stream(samples, settings.batch_unlabeled, views.unlabeled)
@@ -266,7 +265,7 @@ class Distillation:
     def __init__(self, student: Network, voters: Sequence[Network], samples: Sequence[Sample], views: Views, settings: settings.Cotraining):
         self.student, self.voters, self.settings = student, Vote(voters), settings
         self.networks = nn.ModuleDict({"student": student, "voters": self.voters})
-        self.optimizers = {"student": optimizer(((student.encoder, settings.lr_encoder), (student.head, settings.lr_head)), settings)}
+        self.optimizers = {"student": network_optimizer([student], settings)}
         self.streams = {"images": Stream(samples, settings.batch + settings.batch_unlabeled, views.unlabeled)}
         self.steps, self.clip = settings.distill_steps, settings.clip or None
 

@@ -31,7 +31,7 @@ from smidgen.parts.networks.adversarial import statistics_kept
 from smidgen.parts.networks.encoders import EncoderFactory
 from smidgen.parts.networks.factories import HeadFactory
 from smidgen.parts.networks.network import Network
-from smidgen.parts.networks.optimizing import optimizer, rate
+from smidgen.parts.networks.optimizing import network_optimizer, rate
 from smidgen.parts.networks.upsample import to_size
 from smidgen.products.peers import Peers
 from smidgen.products.sample import Sample
@@ -55,7 +55,7 @@ def cps(run: Run, settings: settings.Cps, data: Dataset, encoder: EncoderFactory
         NeedError: No train image has a label, or none is without.
     """
     networks = [network_of(encoder, head, data) for _ in range(2)]
-    strong = Strong(settings.chance, settings.gamma, settings.contrast, settings.brightness, settings.blur, settings.noise)
+    strong = Strong.of(settings)
     views = Views(weak(settings, data), encoder.in_channels, strong if settings.cutmix else None, 2)
     run.fit("train", Pair(networks, labeled(data, None), unlabeled(data), views, loss, settings))
     return Peers(networks, architecture_of(encoder, head, data, settings))
@@ -85,8 +85,7 @@ class Pair:
         self.loss, self.settings = loss, settings
         self.first, self.second = networks
         self.networks = nn.ModuleDict({"first": self.first, "second": self.second})
-        parts = [(part, lr) for one in networks for part, lr in ((one.encoder, settings.lr_encoder), (one.head, settings.lr_head))]
-        self.optimizers = {"both": optimizer(parts, settings)}
+        self.optimizers = {"both": network_optimizer(networks, settings)}
         self.streams = {
             "labeled": Stream(pairs, settings.batch, views.labeled),
             "unlabeled": Stream(samples, settings.batch_unlabeled, views.unlabeled),

@@ -39,7 +39,7 @@ from smidgen.parts.networks.encoders import EncoderFactory
 from smidgen.parts.networks.factories import HeadFactory
 from smidgen.parts.networks.heads.dual import LEVEL_SET, around, levels_of
 from smidgen.parts.networks.network import Network
-from smidgen.parts.networks.optimizing import optimizer, rate
+from smidgen.parts.networks.optimizing import network_optimizer, rate
 from smidgen.parts.networks.prediction import Prediction
 from smidgen.parts.networks.upsample import to_size
 from smidgen.products.sample import Sample
@@ -67,7 +67,7 @@ def dtc(run: Run, settings: settings.Dtc, data: Dataset, encoder: EncoderFactory
         NeedError: No train image has a label, or none is without.
     """
     both = around(head, settings.steepness, settings.answer)
-    strong = Strong(settings.chance, settings.gamma, settings.contrast, settings.brightness, settings.blur, settings.noise)
+    strong = Strong.of(settings)
     views = Views(weak(settings, data), encoder.in_channels, strong if settings.strong or settings.labeled_weight else None)
     samples = unlabeled(data) if settings.batch_unlabeled else []
     tasks = run.fit("train", Tasks(network_of(encoder, both, data), labeled(data, None), samples, views, loss, settings, len(data.classes)))
@@ -125,7 +125,7 @@ class Tasks:
         self.loss, self.settings, self.network = loss, settings, network
         self.mean = averaged(network) if settings.ema else network
         self.networks = nn.ModuleDict({"network": network} | ({"mean": self.mean} if settings.ema else {}))
-        self.optimizers = {"all": optimizer(((network.encoder, settings.lr_encoder), (network.head, settings.lr_head)), settings)}
+        self.optimizers = {"all": network_optimizer([network], settings)}
         self.streams = {"labeled": Stream(pairs, settings.batch, Measured(views, classes, settings))}
         if settings.batch_unlabeled:
             self.streams["unlabeled"] = Stream(samples, settings.batch_unlabeled, views.unlabeled)

@@ -31,7 +31,7 @@ from smidgen.parts.networks.averaging import averaged, decay_at, follow
 from smidgen.parts.networks.encoders import EncoderFactory
 from smidgen.parts.networks.factories import HeadFactory
 from smidgen.parts.networks.network import Network
-from smidgen.parts.networks.optimizing import optimizer, rate
+from smidgen.parts.networks.optimizing import network_optimizer, rate
 from smidgen.products.sample import Sample
 from smidgen.products.segmenter import Segmenter
 from smidgen.products.warm import WarmStart
@@ -95,7 +95,7 @@ class Teaching:
         self.loss, self.settings = loss, settings
         self.student, self.teacher = student, averaged(student)
         self.networks = nn.ModuleDict({"student": self.student, "teacher": self.teacher})
-        self.optimizers = {"student": optimizer(((student.encoder, settings.lr_encoder), (student.head, settings.lr_head)), settings)}
+        self.optimizers = {"student": network_optimizer([student], settings)}
         self.streams = {
             "labeled": Stream(pairs, settings.batch, views.labeled),
             "unlabeled": Stream(samples, settings.batch_unlabeled, views.unlabeled),

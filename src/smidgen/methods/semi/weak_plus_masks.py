@@ -80,7 +80,7 @@ def weak_plus_masks(
     Raises:
         NeedError: No train image has a mask, or all have.
     """
-    strong = Strong(settings.chance, settings.gamma, settings.contrast, settings.brightness, settings.blur, settings.noise)
+    strong = Strong.of(settings)
     views = Views(weak(settings, data), encoder.in_channels, strong if settings.how == "strong_views" or settings.labeled_weight else None)
     made = labels or {}
     pairs = [Pair(sample, made if sample.id in made else None) for sample in unlabeled(data)]

@@ -30,7 +30,7 @@ from smidgen.parts.networks.averaging import averaged, decay_at, follow
 from smidgen.parts.networks.encoders import EncoderFactory
 from smidgen.parts.networks.factories import HeadFactory
 from smidgen.parts.networks.network import Network
-from smidgen.parts.networks.optimizing import optimizer, rate
+from smidgen.parts.networks.optimizing import network_optimizer, rate
 from smidgen.products.sample import Sample
 from smidgen.products.segmenter import Segmenter
 from smidgen.products.warm import WarmStart
@@ -62,7 +62,7 @@ def weak_to_strong(
     Raises:
         NeedError: No train image has a label, or none is without although these are to be learned from.
     """
-    strong = Strong(settings.chance, settings.gamma, settings.contrast, settings.brightness, settings.blur, settings.noise)
+    strong = Strong.of(settings)
     views = Views(weak(settings, data), encoder.in_channels, strong)
     samples = unlabeled(data) if settings.unlabeled_weight else []
     student = network_of(encoder, head, data, warm_from)
@@ -94,7 +94,7 @@ class Training:
         self.loss, self.settings = loss, settings
         self.student, self.teacher = student, averaged(student)
         self.networks = nn.ModuleDict({"student": self.student, "teacher": self.teacher})
-        self.optimizers = {"student": optimizer(((student.encoder, settings.lr_encoder), (student.head, settings.lr_head)), settings)}
+        self.optimizers = {"student": network_optimizer([student], settings)}
         self.streams = {"labeled": Stream(pairs, settings.batch, views.labeled)}
         if settings.unlabeled_weight:
             self.streams["unlabeled"] = Stream(samples, settings.batch_unlabeled, views.unlabeled)

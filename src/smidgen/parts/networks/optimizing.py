@@ -8,6 +8,8 @@ from typing import Literal, Protocol, runtime_checkable
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
+from smidgen.parts.networks.network import Network
+
 
 @runtime_checkable
 class Moving(Protocol):
@@ -40,6 +42,31 @@ def rate(progress: float, steps: int, warmup: int, power: float) -> float:
     """
     risen = min(1.0, (progress * steps + 1) / warmup) if warmup else 1.0
     return risen * (1 - progress) ** power
+
+
+@runtime_checkable
+class Rates(Moving, Protocol):
+    """Settings of whoever trains encoders and heads."""
+
+    @property
+    def lr_encoder(self) -> float:
+        """Learning rate of the encoder."""
+        ...
+
+    @property
+    def lr_head(self) -> float:
+        """Learning rate of the head."""
+        ...
+
+
+def network_optimizer(networks: Iterable[Network], settings: Rates) -> Optimizer:
+    """One optimizer for networks, whose encoders and heads have a learning rate each.
+
+    Args:
+        networks: Of encoder and head.
+        settings: Kind, momentum, weight decay, learning rates.
+    """
+    return optimizer([part for one in networks for part in ((one.encoder, settings.lr_encoder), (one.head, settings.lr_head))], settings)
 
 
 def optimizer(parts: Iterable[tuple[nn.Module, float]], settings: Moving) -> Optimizer:
