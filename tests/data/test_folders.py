@@ -215,6 +215,16 @@ def test_yaml_names_folders_classes_and_background(folder):
     assert data.classes.names == ("none at all", "road", "car") and data.classes.background == 0 and data.problems == ()
 
 
+def test_groups_csv_is_read_without_a_word_about_it_and_dataset_yaml_wins(folder):
+    folder.images("a.png b.png c.png d.png")
+    folder.text("groups.csv", "filename,group\na.png,one\nb.png,one\nc.png,two\n")
+    folder.text("others.csv", "filename,scene\nd.png,three\n")
+    data = Dataset.open(folder.path, val=0)
+    assert [data.samples[id].group for id in "abcd"] == ["one", "one", "two", None] and data.problems == ()
+    folder.text("dataset.yaml", "groups: others.csv:scene\n")
+    assert [Dataset.open(folder.path, val=0).samples[id].group for id in "abcd"] == [None, None, None, "three"]
+
+
 @pytest.mark.parametrize(
     ("yaml", "message"),
     [

@@ -232,10 +232,11 @@ def instance_table(found: Found, names: Names) -> tuple[dict[int, str], dict[str
 
 
 def groups_of(found: Found, names: Names) -> dict[str, str]:
-    """Image id -> group, where dataset.yaml names a table."""
-    if not found.layout.groups:
+    """Image id -> group: from the table that dataset.yaml names, else from groups.csv where there is one."""
+    table = found.layout.groups or (files.GROUPS if (found.folder / files.GROUPS.partition(":")[0]).is_file() else "")
+    if not table:
         return {}
-    groups, problems = read_groups(found.folder, found.layout.groups, names)
+    groups, problems = read_groups(found.folder, table, names)
     found.problems += problems
     return groups
 

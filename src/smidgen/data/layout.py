@@ -20,6 +20,8 @@ from smidgen.data.images import SUFFIXES
 from smidgen.data.volume_files import suffix_of
 
 YAML = "dataset.yaml"
+GROUPS = "groups.csv:group"
+"""Read where dataset.yaml names no groups and there is such a file."""
 LABEL_FOLDERS = ("masks", "labels")
 RESERVED = frozenset({"masks", "labels", "scribbles", "instances", "volumes"})
 """Folders that are never folders of a tag."""
@@ -43,7 +45,7 @@ class Layout(Frozen):
     ids: dict[str, int] | None = None
     """Numbers that the classes had in the format they came from (`smidgen convert`), by name; they have no meaning here."""
     groups: str | None = None
-    """FILE:COLUMN, a table with the column filename; items of one group stay in one split."""
+    """FILE:COLUMN, a table with the column filename; items of one group stay in one split; default groups.csv:group where there is such a file."""
     unlabeled: str | None = None
     """Folder of further images that have no labels."""
     nodata: float | None = None
