@@ -33,7 +33,9 @@ def halves(data: Dataset, held_out: str = "") -> tuple[Dataset, Mapping[str, Any
     return masks.only("train", kept), scored
 
 
-def trained(name: str, seed: int, words: Mapping[str, Any], supplied: Mapping[str, Any], held_out: str = "") -> dict[str, Any]:
+def trained(
+    name: str, seed: int, words: Mapping[str, Any], supplied: Mapping[str, Any], held_out: str = "", machine: Machine | None = None
+) -> dict[str, Any]:
     """A network of the recipe `masks`, and what it reaches: mIoU over the classes that are there, in percent.
 
     Args:
@@ -42,10 +44,11 @@ def trained(name: str, seed: int, words: Mapping[str, Any], supplied: Mapping[st
         words: Over the preset small.
         supplied: In place of what the settings supply: a head of another library, say.
         held_out: See `halves`.
+        machine: What it runs on, where not on the default.
     """
     learned, scored = halves(full(name), held_out)
     resolved = resolve("masks", "small", {"seed": seed, **words})
-    run = Run(RUNS / name, join(Machine()), resolved.methods, {**supplies(resolved, full(name)), **supplied}, seed=seed)
+    run = Run(RUNS / name, join(machine or Machine()), resolved.methods, {**supplies(resolved, full(name)), **supplied}, seed=seed)
     start = time.monotonic()
     segmenter = run.stage("segment", resolved.choice.segment, learned)
     seconds = time.monotonic() - start

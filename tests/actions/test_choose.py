@@ -55,6 +55,15 @@ def test_few_images_without_masks_are_left_and_that_is_said():
     assert "fewer than those with one" in chosen.notes[0] and "--recipe semi uses them" in chosen.notes[0]
 
 
+def test_strokes_alone_are_said_to_spread_with_another_recipe():
+    stroke = np.full((4, 4), 255, np.uint8)
+    stroke[0, :2] = 0, 1
+    chosen = choose(Dataset([IMAGE] * 3, masks=[stroke] * 3, classes=["background", "cat"]))
+    assert chosen.recipe == "masks" and "3 of 3 training images have sparse masks" in chosen.why
+    assert "--recipe weak_to_strong" in chosen.notes[0]
+    assert not choose(pictures(10, masks=10)).notes
+
+
 def test_many_labeled_volumes_need_no_unlabeled_ones():
     few, many = choose(volumes(30, 4)), choose(volumes(30, 9))
     assert few.recipe == "semi" and "4 of 30 training volumes have masks" in few.why

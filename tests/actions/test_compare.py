@@ -10,6 +10,7 @@ import pytest
 import smidgen
 from smidgen.actions.compare import Arm, _gain
 from smidgen.actions.comparing import Cell, shown_of
+from smidgen.actions.variants import Variant
 from smidgen.cli.main import main
 from smidgen.core.errors import NeedError, SettingsError, UsageError
 
@@ -35,6 +36,7 @@ def test_differences_are_paired_by_image_and_seed():
     assert _gain(base, better[1:], {})[0] == pytest.approx(0.07) and _gain(base[:1], better[1:], {}) == (None, None)  # seed by seed
     together = _gain(base[:1], mixed, dict.fromkeys(ids, "one patient"))[1]
     assert together is None  # one group: nothing to draw from
+    assert _gain(base[:1], mixed, dict(zip(ids, "aabbccdd", strict=True)))[1] is None  # four groups are too few
 
 
 def test_a_difference_within_noise_is_called_so():
@@ -70,6 +72,38 @@ def test_recipes_share_the_split_the_labels_and_what_is_finished(folder, quick, 
     before = {path: path.stat().st_mtime_ns for path in (compared.folder / "stages").rglob("*.npz")}
     assert smidgen.compare(folder, **words, screen=smidgen.Silent()).arms[0].scores == few.scores
     assert before == {path: path.stat().st_mtime_ns for path in (compared.folder / "stages").rglob("*.npz")}
+
+
+def test_a_variant_is_a_recipe_with_words_of_its_own():
+    assert Variant.of("masks") == Variant("masks", {}, {})
+    variant = Variant.of("masks:head=ocr:ocr.width=256:loss=0.5*lal+0.5*ce:ocr.context=false:lal.exponent=1.5")
+    assert variant.places == {"head": "ocr", "loss": "0.5*lal+0.5*ce"}
+    assert variant.settings == {"ocr": {"width": 256, "context": False}, "lal": {"exponent": 1.5}}
+    assert variant.over({"ocr": {"width": 512, "key_width": 64}})["ocr"] == {"width": 256, "key_width": 64, "context": False}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("masks:ocr", "masks:head=ocr"),
+        ("masks:hed=ocr", "did you mean 'head'"),
+        ("masks:head=", "PLACE=VALUE"),
+        ("masks:=2", "PLACE=VALUE"),
+    ],
+)
+def test_a_variant_that_cannot_be_read_is_explained(text, message):
+    with pytest.raises(SettingsError, match=message):
+        Variant.of(text)
+
+
+def test_heads_are_compared_by_variants_of_one_recipe(folder, quick, tmp_path):
+    settings = {name: quick[name] for name in ("encoder", "supervised")}
+    recipes = "masks,masks:head=fcn:fcn.width=8:fcn.blocks=1"
+    compared = smidgen.compare(folder, recipes=recipes, out=tmp_path / "c", preset="small", settings=settings, screen=smidgen.Silent())
+    assert [one.recipe for one in compared.arms] == recipes.split(",")
+    assert len([*(tmp_path / "c").glob("stages/segment-*")]) == 2
+    with pytest.raises(SettingsError, match="width"):
+        smidgen.compare(folder, recipes="masks,masks:head=fcn:fcn.width=-1", out=tmp_path / "d", preset="small", settings=settings)
 
 
 def test_a_recipe_that_finds_nothing_beside_the_masks_is_left_out(tmp_path):

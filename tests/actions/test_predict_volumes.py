@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
 import torch
@@ -103,6 +105,15 @@ def test_voxels_unlike_those_of_training_are_said(run, tmp_path, caplog):
     nibabel.save(nibabel.Nifti1Image(scene(9, 8, 7), np.diag([2.0, 2.0, 3.0, 1])), tmp_path / "a.nii")
     predict(run, tmp_path / "a.nii", out=tmp_path / "out", screen=Silent())
     assert "the model was trained with 3 x 0.6 x 0.7 mm" in caplog.text
+
+
+def test_warnings_reach_people_at_the_command_line(run, tmp_path, capsys, monkeypatch):
+    log = logging.getLogger("smidgen")
+    monkeypatch.setattr(log, "handlers", [])
+    monkeypatch.setattr(log, "propagate", False)  # pytest listens above
+    nibabel.save(nibabel.Nifti1Image(scene(9, 8, 7), np.diag([2.0, 2.0, 3.0, 1])), tmp_path / "a.nii")
+    assert main(["predict", str(run), str(tmp_path / "a.nii"), "--out", str(tmp_path / "out"), "--json"]) == 0
+    assert "the model was trained with 3 x 0.6 x 0.7 mm" in capsys.readouterr().err
 
 
 def test_the_exported_file_gives_the_same_labels_without_the_run(run, tmp_path):

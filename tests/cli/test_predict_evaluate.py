@@ -310,7 +310,7 @@ def test_a_model_of_other_classes_is_refused(trained, truth, capsys):
 def test_where_there_is_nothing_to_compare_is_said(truth, guess, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     for words, said in (
-        ((guess, truth, "--split", "test"), "(test) has both a mask and a prediction"),
+        ((guess, truth, "--split", "test"), "truth: there are no images in test: choose another --split"),
         ((tmp_path / "empty", truth), "has both a mask and a prediction"),
         ((tmp_path / "nowhere", truth), "no such folder"),
         ((guess, tmp_path / "nowhere"), "nowhere"),

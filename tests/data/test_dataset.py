@@ -43,6 +43,38 @@ def test_classes_of_arrays_are_as_many_as_the_masks_need():
     assert Dataset([image], [np.array([[True, False], [False, False]])]).samples["000"].label()[0, 0] == 1
 
 
+def test_arrays_may_say_what_the_values_of_their_masks_mean():
+    stored = np.array([[0, 1, 2], [2, 2, 1]])
+    data = Dataset([np.zeros((2, 3), np.uint8)], [stored], values={0: "unlabeled", np.int64(1): "polyp", 2: "background"})
+    assert data.classes.names == ("background", "polyp") and data.classes.background == 0
+    assert data.samples["000"].label().tolist() == [[255, 1, 0], [0, 0, 1]]
+    assert data.notes == ("masks: 0 = unlabeled, 1 = polyp, 2 = background, 255 = unlabeled",)
+    named = Dataset(
+        [np.zeros((2, 3), np.uint8)], [stored], classes=["background", "a", "polyp"], values={0: "A", 1: "polyp", 2: "background"}
+    )
+    assert named.samples["000"].label().tolist() == [[1, 2, 0], [0, 0, 2]]
+    colors = np.zeros((2, 3, 3), np.uint8)
+    colors[0, 0] = 255, 0, 0
+    painted = Dataset([np.zeros((2, 3), np.uint8)], [colors], values={"#000000": "background", "#ff0000": "crack"})
+    assert painted.samples["000"].label().tolist() == [[1, 0, 0], [0, 0, 0]]
+    flat = Dataset([np.zeros((2, 3), np.uint8)], [stored], background=None, values={0: "sea", 1: "land", 2: "unlabeled"})
+    assert flat.classes.names == ("sea", "land") and flat.classes.background is None
+    volume = Dataset([np.zeros((4, 2, 3))], [np.stack([stored] * 4)], dims=3, values={0: "unlabeled", 1: "polyp", 2: "background"})
+    assert volume.samples["000"].label()[3].tolist() == [[255, 1, 0], [0, 0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({0: "background", 1: "polyp"}, "2 in 1 pixels.*`values` says what the others mean"),
+        ({0: "background", "red": "polyp"}, "masks: values: red is no label value"),
+    ],
+)
+def test_what_values_do_not_say_is_named(values, message):
+    with pytest.raises(DataError, match=message):
+        Dataset([np.zeros((1, 3), np.uint8)], [np.array([[0, 1, 2]])], values=values)
+
+
 def test_float_arrays_within_their_range_are_taken_as_they_are():
     image = np.linspace(0, 1, 12, dtype=np.float64).reshape(3, 4)
     assert np.allclose(Dataset([image]).samples["000"].image()[0], image)

@@ -189,6 +189,20 @@ def test_tiff_stacks_with_and_without_spacing(volumes):
     assert opened_volume(str(volumes.path / "c.ome.tif"))[:].shape == (2, 3, 4, 5)
 
 
+def test_planes_that_were_appended_one_by_one_are_a_stack(volumes):
+    """a29: each page is a series of its own, and a plain read gives the first. a31: the axes are planes, rows, columns."""
+    import tifffile
+
+    stack = np.random.default_rng(0).integers(0, 99, (7, 40, 50)).astype(np.uint8)
+    stack[4, 2, 45] = 255
+    for plane in stack:
+        tifffile.imwrite(volumes.path / "a.tif", plane, append=True)
+    volume = opened_volume(str(volumes.path / "a.tif"))
+    assert volume.shape == (1, 7, 40, 50) and (np.asarray(volume.voxels)[0] == stack).all()
+    written = write_label(volumes.path / "out", (stack == 255).astype(np.uint8), volume.frame)
+    assert tifffile.imread(written).shape == (7, 40, 50) and np.argwhere(tifffile.imread(written)).tolist() == [[4, 2, 45]]
+
+
 def test_tiffs_that_are_no_stacks_are_refused(volumes):
     import tifffile
 
@@ -235,8 +249,14 @@ def test_zarr_axes_and_units(volumes):
     assert "2D image" in broken(volumes.path / "flat.zarr")
 
 
-def series(folder, planes=4, gap=None, flip=False):
-    """DICOM slices of 3 rows and 5 columns, whose values are 100 z + 10 y + x, stored in another order than they lie in."""
+STRAIGHT = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
+
+
+def series(folder, planes=4, gap=None, flip=False, directions=STRAIGHT):
+    """DICOM slices of 3 rows and 5 columns, whose values are 100 z + 10 y + x, stored in another order than they lie in.
+
+    `directions`: where columns and rows go.
+    """
     pydicom = pytest.importorskip("pydicom")
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
@@ -250,7 +270,8 @@ def series(folder, planes=4, gap=None, flip=False):
         one = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
         one.SOPClassUID, one.SOPInstanceUID, one.SeriesInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID, uid
         one.StudyInstanceUID, one.FrameOfReferenceUID, one.Modality, one.InstanceNumber = uid, uid, "CT", i + 1
-        one.ImagePositionPatient, one.ImageOrientationPatient = [-10, -20, 30 + 2.5 * z], [1, 0, 0, 0, 1, 0]
+        place = np.array([-10, -20, 30]) + 2.5 * z * np.cross(*directions)
+        one.ImagePositionPatient, one.ImageOrientationPatient = place.round(6).tolist(), np.ravel(directions).round(6).tolist()
         one.PixelSpacing, one.SliceThickness = [0.8, 0.6], 2.5
         one.Rows, one.Columns, one.SamplesPerPixel, one.PhotometricInterpretation = 3, 5, 1, "MONOCHROME2"
         one.BitsAllocated = one.BitsStored = 16
@@ -273,6 +294,23 @@ def test_a_series_of_dicom_slices_is_sorted_by_place(volumes, flip):
     assert corner[:3] == approx((10, 20, 30))  # the first pixel, in millimeters to the right and front
     written = write_label(volumes.path / "label", np.zeros(volume.frame.size, np.uint8), volume.frame)
     assert written.name == "label.nii.gz" and mismatch(header(str(written)).frame, volume.frame) is None
+
+
+def test_an_oblique_series_lies_where_its_tags_say(volumes):
+    """c08: the world position of a marked voxel is the same in what is written as computed from the DICOM tags."""
+    pytest.importorskip("SimpleITK")
+    directions = np.array([[0.9, 0.1, -0.2], [0.0, 0.95, 0.3]])
+    directions[0] /= np.linalg.norm(directions[0])
+    directions[1] -= directions[1] @ directions[0] * directions[0]
+    directions[1] /= np.linalg.norm(directions[1])
+    series(volumes.path / "case", flip=True, directions=directions)
+    volume = opened_volume(str(volumes.path / "case"))
+    marked = np.asarray(volume.voxels)[0] == 214  # slice 2, row 1, column 4
+    assert marked.sum() == 1
+    written = nibabel.load(write_label(volumes.path / "label", marked.astype(np.uint8), volume.frame))
+    (voxel,) = np.argwhere(np.asarray(written.dataobj))
+    place = [-10, -20, 30] + 4 * 0.6 * directions[0] + 1 * 0.8 * directions[1] + 2 * 2.5 * np.cross(*directions)
+    assert (written.affine @ [*voxel, 1])[:3] == approx(place * [-1, -1, 1], abs=1e-4)  # DICOM counts to the left and to the back
 
 
 def test_a_missing_dicom_slice_and_two_series_are_noticed(volumes):

@@ -141,6 +141,13 @@ def test_windows_are_spread_evenly_and_one_is_saved_where_little_is_lost():
         assert max(np.diff(starts)) <= min(side, 1.25 * side * (1 - overlap) + 1)
 
 
+def test_the_strides_of_the_papers_atria_are_an_overlap_per_axis():
+    """Windows of 112 x 112 x 80 by strides of 18, 18 and 4 over 176 x 208 x 88 voxels."""
+    axes = [_starts(n, side, 1 - stride / side) for n, side, stride in ((176, 112, 18), (208, 112, 18), (88, 80, 4))]
+    assert [len(axis) for axis in axes] == [5, 7, 3]  # 105 windows
+    assert all(axis[0] == 0 and axis[-1] + side == n for axis, n, side in zip(axes, (176, 208, 88), (112, 112, 80), strict=True))
+
+
 @pytest.mark.parametrize("together", [1, 3, 100])
 def test_stacks_of_windows_give_the_same_as_single_ones(together):
     image = np.random.default_rng(2).random((1, 9, 20, 30), dtype=np.float32)

@@ -9,7 +9,7 @@ from smidgen.core import registry
 from smidgen.core.errors import NeedError, SettingsError
 from smidgen.core.plan import Plan
 from smidgen.core.settings import presets
-from smidgen.recipes.choice import Choice, meant, of_kind, places, recipes, resolve
+from smidgen.recipes.choice import Choice, meant, of_kind, places, recipes, resolve, without_effect
 from smidgen.recipes.masks import masks
 from smidgen.recipes.tags import tags
 
@@ -49,6 +49,15 @@ def test_every_preset_fits_every_recipe_and_survives_yaml(recipe, preset):
     values = yaml.safe_load(resolved.to_yaml())
     again = resolve(values.pop("recipe"), values.pop("preset"), values)
     assert again == resolved
+
+
+def test_a_length_that_another_one_takes_the_place_of_is_said():
+    words = {"supervised": {"steps": 25}}
+    said = without_effect(words, resolve("masks", "small", words))
+    assert len(said) == 1 and said[0].startswith("--supervised.steps 25 has no effect, since supervised.epochs is ")
+    assert said[0].endswith("(preset small): add --supervised.epochs 0")
+    for group, own in (("supervised", {"steps": 25, "epochs": 0}), ("supervised", {"epochs": 3}), ("gap", {"steps": 5})):
+        assert without_effect({group: own}, resolve("tags", "small", {group: own})) == []
 
 
 def test_settings_of_what_does_not_run_are_refused_with_the_word_that_would_help():

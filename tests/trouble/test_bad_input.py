@@ -347,6 +347,16 @@ def test_images_nobody_annotated_are_what_one_says_they_are(photos, smidgen):
     assert "2 of 6 images have no annotations: taken as not labeled yet" in usual.out and "4 full masks" in usual.out
     assert "taken as known to hold none" in looked_at.out and "6 full masks" in looked_at.out
     assert f"next      smidgen train {file} --unannotated negative" in looked_at.out
+    # The same when masks are scored: what is left out is said, and negative images count as background.
+    for i in (0, 2, 3, 4, 5):
+        photos.mask(f"found/{i}.png", int(i == 5))
+    words = "evaluate", photos.path / "found", file, "--split", "all"
+    usual, looked_at = smidgen(*words), smidgen(*words, "--unannotated", "negative")
+    assert "; 3 images" in usual.out and "left out  2 images without a mask (4, 5)" in usual.out
+    assert "left out  1 image without a prediction (1)" in usual.out
+    assert "; 5 images" in looked_at.out and "without a mask" not in looked_at.out
+    refused = smidgen("train", photos.path / "found", "--unannotated", "negative")
+    assert refused.code == 2 and "is no COCO file" in refused.err
 
 
 @pytest.mark.slow

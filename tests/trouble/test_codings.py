@@ -102,7 +102,7 @@ def test_names_of_classes_may_stand_with_the_values_only(photos):
     ]
     photos.text("dataset.yaml", "values: {0: unlabeled, 1: object}")
     problems = verify(Dataset.open(path))
-    assert len(problems) == 8 and "2 in 65 pixels) in dataset.yaml (values): correct the file, or add" in str(problems[0])
+    assert len(problems) == 8 and "2 in 65 pixels); `values` says what the others mean: correct the file, or add" in str(problems[0])
 
 
 def test_masks_of_ids_are_counted_by_class_and_drawn_in_color(photos):

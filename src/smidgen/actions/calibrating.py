@@ -108,7 +108,7 @@ def val_calibrated(job: Job, run: Run, val: Dataset, segmenter: Segmenter) -> Ma
     """Predictions of val with class biases, to score both ways; None where there are none, or where all predictions have them."""
     if not segmenter.biases or not val.samples or getattr(_predicting(job)[1], "calibrated", False):
         return None
-    return _beside(job, run, {"calibrated": True}).stage("predict", job.resolved.choice.predict, val, segmenter=segmenter)
+    return beside(job, run, {"calibrated": True}).stage("predict", job.resolved.choice.predict, val, segmenter=segmenter)
 
 
 def held_out(job: Job, run: Run) -> list[Held]:
@@ -120,7 +120,7 @@ def held_out(job: Job, run: Run) -> list[Held]:
     """
     from smidgen.actions.cases import known_cases  # `check` starts fast without what scores
 
-    beside, found = _beside(job, run, RAW), []
+    aside, found = beside(job, run, RAW), []
     known = known_cases(job.data, job.full)
     shares = folds(job.data.train, job.words["calibrate"], job.resolved.seed)
     for n, share in enumerate(shares, start=1):
@@ -128,8 +128,8 @@ def held_out(job: Job, run: Run) -> list[Held]:
         cases = known_cases(job.data.only(ids=left_out), job.full) & known
         held = job.full.only("train", [id for id in cases if not job.full.samples[id].sparse])
         run.screen.say(f"calibrate {n} of {len(shares)}: all again without {len(held.samples)} of {len(known)} labeled cases")
-        segmenter = job.recipe(beside, job.data.without(left_out))
-        found.append(Held(held, beside.stage("predict", job.resolved.choice.predict, held, segmenter=segmenter)))
+        segmenter = job.recipe(aside, job.data.without(left_out))
+        found.append(Held(held, aside.stage("predict", job.resolved.choice.predict, held, segmenter=segmenter)))
     return found
 
 
@@ -191,7 +191,7 @@ def _predicting(job: Job) -> tuple[str, Any]:
     return name, job.resolved.methods[name]
 
 
-def _beside(job: Job, run: Run, how: Mapping[str, Any]) -> Run:
+def beside(job: Job, run: Run, how: Mapping[str, Any]) -> Run:
     """The same run for stages that are no part of the report; networks that may have seen all labels are not started from.
 
     Args:

@@ -21,6 +21,8 @@ ANISOTROPIC = 4.0
 ALMOST_ALL = 0.9
 """Share of train that must have masks for the recipe `masks` to be the plain choice (ARCHITECTURE, section 3)."""
 
+SPARSE = "labels are sparse: only their pixels teach here; --recipe weak_to_strong spreads them to what an averaged network is sure of"
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -112,10 +114,10 @@ def _of_volumes(data: Dataset, labeled: int, train: int) -> Chosen:
 
 
 def _all_labeled(data: Dataset, labeled: int, train: int) -> Chosen:
-    things, kind = "volumes" if data.dims == 3 else "images", "masks"
+    things, kind, notes = "volumes" if data.dims == 3 else "images", "masks", ()
     if all(sample.sparse for sample in data.labeled.values()):
-        kind = "sparse masks"
-    return Chosen("masks", f"{labeled} of {train} training {things} have {kind}")
+        kind, notes = "sparse masks", (SPARSE,)
+    return Chosen("masks", f"{labeled} of {train} training {things} have {kind}", notes)
 
 
 def _with_unlabeled(data: Dataset, labeled: int, train: int) -> Chosen:

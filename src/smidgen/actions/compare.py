@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, get_args
 from smidgen.actions.choose import Dims, Use, view
 from smidgen.actions.opening import checked, open_data
 from smidgen.actions.train import prepared_of, preset_said
+from smidgen.actions.variants import Variant
 from smidgen.core.codec import write_atomically
 from smidgen.core.errors import NeedError, SettingsError, UsageError
 from smidgen.core.screen import Screen, watching
 from smidgen.core.settings import Machine, validated
 from smidgen.data.dataset import Dataset
+from smidgen.data.formats import Unannotated
 from smidgen.recipes.choice import Kind, resolve
 
 if TYPE_CHECKING:
@@ -119,6 +121,7 @@ def compare(
     loss: str | None = None,
     preset: str | None = None,
     label_folder: str | None = None,
+    unannotated: Unannotated = "unlabeled",
     dims: Dims | None = None,
     val: float = 0.2,
     seed: int = 0,
@@ -135,7 +138,8 @@ def compare(
 
     Args:
         data: Folder with images and whatever labels there are; in Python also a Dataset.
-        recipes: Names joined with commas, such as masks,dtc,cotraining; the others are compared with the first.
+        recipes: Names joined with commas, such as masks,dtc,cotraining; the others are compared with the first. What one of them has for
+            itself follows its name: masks,masks:head=ocr,masks:loss=dice+ce:supervised.steps=500.
         labeled: How many training images keep their masks, joined with commas: 5,10,all; shares (10%) and groups (3groups) do, too.
         seeds: So many trainings of each; labels are drawn anew for each of them.
         out: Folder of the comparison; runs/<name of data>-compared by default.
@@ -144,6 +148,7 @@ def compare(
         loss: Loss of the segmentation network.
         preset: small (two cores), base or large (GPU), or a YAML file of your own; its schedule is the budget of each training.
         label_folder: Folder of labels to read instead of masks/, such as scribbles.
+        unannotated: What images of a COCO file without any annotation are: not labeled yet, or known to hold none.
         dims: Volumes as they are (3), or slice by slice (2).
         val: Share of the groups that validate, where split.csv does not say.
         seed: The first seed.
@@ -169,14 +174,14 @@ def compare(
         "dims": dims,
         "val": val,
         **dict.fromkeys(("classify", "localize", "refine", "label", "segment", "semi", "until", "warm_from", "minutes")),
-        "unannotated": "unlabeled",
+        "unannotated": unannotated,
         "skip_broken": skip_broken,
         "settings": dict(settings or {}),
     }
     names, counts = _listed(recipes, "recipes"), _listed(labeled, "labeled")
     _check(names, seeds, words)
     screen = watching(screen)
-    full = open_data(data, label_folder, val, seed)
+    full = open_data(data, label_folder, val, seed, unannotated)
     folder = Path(out) if out is not None else Path("runs") / f"{full.name}-compared"
     cells, left_out = _cells(full, folder, names, counts, range(seed, seed + seeds), words, screen)
     groups = {id: one.group for id, one in full.val.items()}
@@ -203,7 +208,7 @@ def _check(names: Sequence[str], seeds: int, words: Mapping[str, Any]) -> None:
         raise SettingsError("machine.devices: a comparison runs in one process: train one recipe after the other with `smidgen train`")
     unused = dict(words["settings"])
     for name, kind in product(names, get_args(Kind)):  # what the data are is not known yet
-        resolved = resolve(name, words["preset"], _of_recipe(name, words, kind)[0], kind)
+        resolved = resolve(Variant.of(name).recipe, words["preset"], _of_recipe(name, words, kind)[0], kind)
         for group in (*resolved.methods, "encoder", "machine"):
             unused.pop(group, None)
     if unused:
@@ -211,11 +216,12 @@ def _check(names: Sequence[str], seeds: int, words: Mapping[str, Any]) -> None:
 
 
 def _of_recipe(name: str, words: Mapping[str, Any], kind: Kind) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The settings that a recipe uses, of those that were said for all: alone, and within the words."""
-    spoken = {place: words[place] for place in ("head", "loss") if words[place] is not None}
-    used = {*resolve(name, words["preset"], spoken, kind).methods, "encoder", "machine"}
-    mine = {group: values for group, values in words["settings"].items() if group in used}
-    return {**mine, **spoken}, {**words, "settings": mine}
+    """The settings that a recipe uses, of those that were said for all, and its own: alone, and within the words."""
+    variant = Variant.of(name)
+    spoken = {place: words[place] for place in ("head", "loss") if words[place] is not None} | dict(variant.places)
+    used = {*resolve(variant.recipe, words["preset"], spoken, kind).methods, "encoder", "machine"}
+    mine = variant.over({group: values for group, values in words["settings"].items() if group in used})
+    return {**mine, **spoken}, {**words, **variant.places, "recipe": variant.recipe, "settings": mine}
 
 
 def _cells(
@@ -240,8 +246,8 @@ def _cells(
             for count in counts:
                 for name in names:
                     screen.say(f"compare   {name}, {count} labeled, seed {seed}")
-                    mine = _of_recipe(name, words, kind)[1] | {"recipe": name, "labeled": count, "seed": seed}
-                    if name == TAGS_ONLY:
+                    mine = _of_recipe(name, words, kind)[1] | {"labeled": count, "seed": seed}
+                    if mine["recipe"] == TAGS_ONLY:
                         mine |= {"use": "tags", "labeled": None}
                     try:
                         cell = worked(prepared_of(data, facts, folder, mine, screen), fabric, screen, name, count)
@@ -289,7 +295,7 @@ def _gain(base: Sequence[Cell], other: Sequence[Cell], groups: Mapping[str, str 
     """Mean paired difference of val images over seeds, and how far it would move with other images."""
     import numpy as np
 
-    from smidgen.parts.metrics.bootstrap import of_means
+    from smidgen.parts.metrics.bootstrap import FEW, of_means
 
     seeds = {cell.seed: cell for cell in base}
     pairs = [(seeds[cell.seed], cell) for cell in other if cell.seed in seeds]
@@ -298,7 +304,7 @@ def _gain(base: Sequence[Cell], other: Sequence[Cell], groups: Mapping[str, str 
     ids = sorted(set(pairs[0][0].each).intersection(*(cell.each for pair in pairs for cell in pair)))
     differences = np.array([statistics.mean(b.each[id] - a.each[id] for a, b in pairs) for id in ids])
     interval = of_means(differences, [groups.get(id) for id in ids])
-    return float(differences.mean()), None if interval is None else (interval.low, interval.high)
+    return float(differences.mean()), None if interval is None or interval.units < FEW else (interval.low, interval.high)
 
 
 def _write(compared: Compared, cells: Sequence[Cell], data: Dataset) -> None:

@@ -171,7 +171,7 @@ def _flush(part: Path) -> None:
 def _write(data: Dataset, writer: Writer, skip_broken: bool, screen: Screen) -> list[Problem]:
     """Write all images; what can't be decoded is listed at once, or left out."""
     broken: list[Problem] = []
-    with screen.step("convert", len(data.samples), 0, "images") as bar:
+    with screen.step("convert", len(data.samples), 0, "volumes" if data.dims == 3 else "images") as bar:
         for sample in data.samples.values():
             try:
                 writer.add(sample)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from smidgen.actions import models
+from smidgen.actions import figures, models
 from smidgen.actions.cases import volume_pictures
 from smidgen.actions.opening import open_data
 from smidgen.actions.scoring import Scored, facts, row, score
@@ -23,6 +24,7 @@ from smidgen.core.machine import versions
 from smidgen.core.screen import Screen, watching
 from smidgen.data.broken import Broken
 from smidgen.data.dataset import Dataset
+from smidgen.data.formats import Unannotated, is_coco
 from smidgen.data.labels import looked_up
 from smidgen.data.layout import without_suffix
 from smidgen.data.ranges import read_by
@@ -72,20 +74,24 @@ def evaluate(
     *,
     split: Split = "val",
     label_folder: str | None = None,
+    unannotated: Unannotated | None = None,
     out: str | Path | None = None,
     device: models.Device = "auto",
     screen: Screen | None = None,
 ) -> Evaluated:
     """Score a run's model, or a folder of masks, against the masks of a dataset.
 
-    One confusion matrix over all images; pixels with 255 are removed; classes that neither side has are excluded and named. Of volumes also
-    Dice, Jaccard, HD95 and ASSD of each structure in each case, of the masks as they are and of their largest pieces.
+    One confusion matrix over all images; images without a mask and unlabeled pixels (255) are left out and counted; classes that neither
+    side has are excluded and named. Of volumes also Dice, Jaccard, HD95 and ASSD of each structure in each case, of the masks as they are
+    and of their largest pieces.
 
     Args:
         run_or_masks: Run folder, a file that `smidgen export` wrote, or a folder of index masks named as the images or volumes.
         data: Folder with images and masks; in Python also a Dataset.
         split: Which images; where the split was drawn, the one that the run was trained with.
         label_folder: Folder of labels to score against instead of masks/.
+        unannotated: What images of a COCO file without any annotation are: not labeled, so left out, or known to hold none, so all
+            background. By default what was said when the run was trained; else not labeled.
         out: JSON file for the figures; RUN/evaluation-NAME-SPLIT.json by default, none for masks.
         device: Where the network runs: cpu or gpu; auto = a GPU where there is one.
         screen: Hears of the progress; bars where somebody looks by default, smidgen.Silent() for none.
@@ -99,26 +105,33 @@ def evaluate(
     """
     source = Path(run_or_masks)
     screen = watching(screen)
-    opened = _usable(open_data(data, label_folder), screen)
     of_run = models.is_run(source)
+    opened = _usable(_opened(data, label_folder, unannotated, source if of_run else None), screen)
     wanted = _wanted(opened, split, models.run_folder(source)) if of_run else _of_split(opened, split)
+    masks = [id for id, sample in wanted.samples.items() if sample.read_label is not None]
+    if not masks:
+        if not wanted.samples:
+            raise UsageError(f"{opened.name}: there are no images in {split}: choose another --split, such as all")
+        what = f"none of its {len(wanted.samples)} images ({split}) has a mask, so there is nothing to compare with"
+        raise UsageError(f"{opened.name}: {what}: draw masks, or check --split and --label-folder")
     predictions = _of_model(source, wanted, device) if of_run else _masks(source, wanted)
-    with screen.step("score", len(predictions), 0, "images") as bar:
+    with screen.step("score", sum(id in predictions for id in masks), 0, "volumes" if wanted.dims == 3 else "images") as bar:
         scored = score(wanted, predictions, bar)
     if scored is None:
         raise UsageError(f"{source}: no image of {opened.name} ({split}) has both a mask and a prediction: check names and --split")
-    found = facts(scored) | {"data": opened.name, "split": split, "of": str(source)}
+    found = facts(scored) | {"data": opened.name, "split": split, "of": str(source), **_not_scored(wanted, predictions, scored)}
     beside = source.parent if source.is_file() else source
     path = Path(out) if out is not None else (beside / f"evaluation-{opened.name}-{split}.json" if of_run else None)
     if path is not None:
         write_atomically(path, lambda part: part.write_text(json.dumps(found, indent=1), encoding="utf-8"))
-        _report(wanted, scored, predictions, f"{split}, {source.name}", path.with_suffix(".html"))
+        note = "".join(f"Left out: {line}. " for line in figures.not_scored(found))
+        _report(wanted, scored, predictions, f"{split}, {source.name}", note.strip(), path.with_suffix(".html"))
     return Evaluated(scored, found, path)
 
 
-def _report(data: Dataset, scored: Scored, predictions: Mapping[str, Any], name: str, path: Path) -> None:
+def _report(data: Dataset, scored: Scored, predictions: Mapping[str, Any], name: str, note: str, path: Path) -> None:
     """The same figures as a page that opens with pictures."""
-    rows = (row(name, scored),)
+    rows = (row(name, scored, note),)
     about = {"kind": "evaluation", "environment": versions(), "made": time.strftime("%Y-%m-%d %H:%M")}
     if data.dims == 3:
         cases = tuple(volume_pictures(data, predictions, scored, {}))
@@ -132,6 +145,25 @@ def _report(data: Dataset, scored: Scored, predictions: Mapping[str, Any], name:
 
     pictures = tuple(picture(id, group) for group, ids in arrange(scored.images).items() for id in ids)
     write_report(TrainingReport(data.name, data.classes, pictures=pictures, scores=rows, **about), path)
+
+
+def _opened(data: str | Path | Dataset, label_folder: str | None, unannotated: Unannotated | None, run: Path | None) -> Dataset:
+    """The data; images without annotations are what was said, now or when the run was trained."""
+    if unannotated is None and run is not None and not isinstance(data, Dataset) and is_coco(Path(data), label_folder):
+        unannotated = models.words_of(run).get("unannotated")
+    return open_data(data, label_folder, unannotated=unannotated or "unlabeled")
+
+
+def _not_scored(data: Dataset, predictions: Collection[str], scored: Scored) -> dict[str, Any]:
+    """What is in no figure: images that lack a mask or a prediction, and unlabeled pixels of the others."""
+    masks = [id for id, sample in data.samples.items() if sample.read_label is not None]
+    left_out = {
+        "no_mask": [id for id in data.samples if id not in masks],
+        "no_prediction": [id for id in masks if id not in predictions],
+        "nothing_labeled": [id for id in masks if id in predictions and id not in scored.images],
+    }
+    pixels = sum(math.prod(data.samples[id].size) for id in scored.images)
+    return {"left_out": left_out, "unlabeled_pixels": pixels - scored.total.pixels}
 
 
 def _usable(data: Dataset, screen: Screen) -> Dataset:

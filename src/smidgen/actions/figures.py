@@ -42,6 +42,24 @@ def further(scored: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(lines)
 
 
+LEFT_OUT = {"no_mask": "without a mask", "no_prediction": "without a prediction", "nothing_labeled": "whose masks label no pixel"}
+"""Why images are in no figure of an evaluation."""
+
+
+def not_scored(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """What an evaluation left out, in words: images, and pixels of the others; () where it scored everything."""
+    left_out = facts.get("left_out") or {}
+    kind = "volume" if facts.get("volumes") else "image"
+    lines = [
+        f"{len(ids)} {kind}{'s' if len(ids) > 1 else ''} {why} ({', '.join(ids[:3])}{' …' if len(ids) > 3 else ''})"
+        for name, why in LEFT_OUT.items()
+        if (ids := left_out.get(name))
+    ]
+    if blank := facts.get("unlabeled_pixels"):
+        lines.append(f"{percent(blank / (blank + facts['pixels']))} % of the pixels of those scored, which nobody labeled")
+    return tuple(lines)
+
+
 CLASS_COLUMNS = ("class", "IoU", "95 %", "Dice", "boundary F")
 
 

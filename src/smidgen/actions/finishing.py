@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from smidgen.actions.calibrating import calibrated, val_calibrated
+from smidgen.actions.calibrating import beside, calibrated, val_calibrated
 from smidgen.actions.labeling import label_next
 from smidgen.actions.reporting import Outcome, report
 from smidgen.actions.scoring import Scored, facts, score
@@ -46,7 +46,9 @@ def finish(job: Job, run: Run, segmenter: Segmenter | None) -> None:
     predictions: dict[str, Mapping[str, Any]] = {}
     run.until = None
     with_biases: Mapping[str, Any] | None = None
+    of_peers: Mapping[str, Mapping[str, Any]] = {}
     if segmenter is not None:
+        of_peers = _of_peers(job, run, val, segmenter)
         segmenter = calibrated(job, run, segmenter)
         segmenter.recipe = job.resolved.recipe
         for name, data in {"val": val, "train": looked}.items():
@@ -55,8 +57,9 @@ def finish(job: Job, run: Run, segmenter: Segmenter | None) -> None:
         with_biases = val_calibrated(job, run, val, segmenter)
     if run.fabric.global_rank == 0:
         outcome = replace(_outcome(job, run, val, looked, predictions), segmenter=segmenter)
-        if with_biases is not None and (one := score(val, with_biases)):
-            outcome = replace(outcome, scored={**outcome.scored, "val_calibrated": one})
+        also = {**of_peers, **({} if with_biases is None else {"val_calibrated": with_biases})}
+        scored = {name: one for name, found in also.items() if (one := score(val, found))}
+        outcome = replace(outcome, scored={**outcome.scored, **scored})
         _write_scores(job, outcome)
         _write_pictures(job, outcome)
         if segmenter is not None:
@@ -65,6 +68,16 @@ def finish(job: Job, run: Run, segmenter: Segmenter | None) -> None:
             shutil.rmtree(job.folder / "model", ignore_errors=True)  # of another recipe than the report's; the same command rebuilds it
         report(job, run, outcome)
     run.fabric.barrier()
+
+
+def _of_peers(job: Job, run: Run, val: Dataset, segmenter: Segmenter) -> dict[str, Mapping[str, Any]]:
+    """Where several networks were trained: what each but the model itself says of val, and what all say together."""
+    if not any(sample.read_label for sample in val.samples.values()):
+        return {}
+    others = list(getattr(segmenter, "peers", {}).items())[1:]
+    aside = beside(job, run, {})
+    names = {name: "val_vote" if name == "vote" else f"val_network_{name}" for name, _ in others}
+    return {names[name]: aside.stage("predict", job.resolved.choice.predict, val, segmenter=one) for name, one in others}
 
 
 def some_of_train(job: Job) -> Dataset:

@@ -188,3 +188,5 @@ def _lines(
     yield f"          {' → '.join(stages)} (preset {preset_name})"
     if minutes is not None:
         yield f"time      about {max(1, round(minutes))} min on this machine ({cores()} cores)"
+    else:
+        yield "time      not known beforehand for these stages; `train --minutes N` fits them into N minutes"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 
 from smidgen.core.errors import UsageError
+from smidgen.data.layout import nearest
 
 if TYPE_CHECKING:
     from smidgen.products.onnx import OnnxSegmenter
@@ -58,6 +59,10 @@ def load(path: Path, device: Device = "cpu") -> Segmenter | OnnxSegmenter:
     Raises:
         UsageError: There is none, it can't be read, or there is no such device.
     """
+    if not path.exists():
+        near = nearest(path.name, [one.name for one in path.parent.iterdir()]) if path.parent.is_dir() else None
+        remedy = f"did you mean {path.parent / near}?" if near else "name the folder of a finished `smidgen train`"
+        raise UsageError(f"{path}: there is no such run: {remedy}")
     if path.suffix.lower() == ONNX:
         from smidgen.products.onnx import OnnxSegmenter
 
@@ -82,6 +87,16 @@ def not_a_model(path: Path) -> UsageError:
     kind = "empty" if not start else "weights in safetensors, without what they mean" if path.suffix == ".safetensors" else kind
     remedy = "name the folder of a finished `smidgen train`, or an .onnx file that `smidgen export` wrote"
     return UsageError(f"{path}: {kind}, and models of other tools are not opened: {remedy}")
+
+
+def words_of(path: Path) -> dict[str, Any]:
+    """What was said when the run of a model was trained (`again.yaml`); {} where this is not known.
+
+    Args:
+        path: Run, model or exported file.
+    """
+    said = run_folder(path) / "again.yaml"
+    return (yaml.safe_load(said.read_text(encoding="utf-8")) if said.is_file() else None) or {}
 
 
 def record(run: Path) -> dict[str, Any]:

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from smidgen.actions import models, predicting_volumes
-from smidgen.actions.predicting_volumes import named
+from smidgen.actions.new_images import NewImage, Place, new_images, place_of, refuse_missing
 from smidgen.core.codec import write_atomically
 from smidgen.core.errors import ShapeError, UsageError
 from smidgen.core.screen import Screen, watching
-from smidgen.data.images import SUFFIXES, Broken
+from smidgen.data.broken import Broken
 from smidgen.data.large import opened
-from smidgen.data.layout import list_files, read_layout
+from smidgen.data.layout import read_layout
 from smidgen.products import looking, masks
 from smidgen.products.largest import only_largest
 from smidgen.products.probs_file import probs_file
@@ -94,7 +94,8 @@ def predict(
 
     Args:
         run: Run folder, the model folder in it, or a file that `smidgen export` wrote (torch is not needed then).
-        images: A folder (searched with its subfolders; of a data folder, its images/ or volumes/), one image or volume, or several.
+        images: A folder (searched with its subfolders; of a data folder, its images only), one image or volume, or several. Files that are
+            channels of one case (CASE_0000.nii.gz, CASE_0001.nii.gz) become one image where the model takes several.
         out: Where masks go; RUN/predictions/NAME by default.
         overlay: Also write pictures of the image with the mask over it, of 4096 pixels at most; of a volume of three slices.
         probs: Also write all class probabilities (npz, one array `probs` of classes x height x width, float16; of a volume classes x
@@ -113,40 +114,39 @@ def predict(
 
     Raises:
         UsageError: No model, no images, two images with one mask name, masks that would take the place of images, an image that can't
-            be read, no class biases where they are wished, or an image too large for largest pieces.
+            be read or lacks a channel, no class biases where they are wished, or an image too large for largest pieces.
     """
     screen = watching(screen)
-    if missing := _missing(images):
-        raise UsageError(f"{', '.join(missing[:5])}: no such file or folder: correct the path")
+    refuse_missing(images)
     segmenter = models.load(Path(run), device)
-    root = _root(images, segmenter.zscored)
-    folder = Path(out) if out is not None else _default_folder(Path(run), root)
-    files = _listed(images) if root is None else (predicting_volumes.below if segmenter.zscored else _below)(root, folder)
-    names = _mask_names(root, files)
+    place = place_of(images, segmenter.zscored)
+    folder = Path(out) if out is not None else _default_folder(Path(run), place.root)
+    found = new_images(images, place, folder, segmenter)
     how: dict[str, Any] = models.way(Path(run), segmenter)[1]
     how |= ({"scales": scales} if scales else {}) | ({"flip": True} if flip else {})
     said = {name: how.pop(name, False) for name in models.AFTERWARDS}
     segmenter = segmenter.calibrated() if calibrated or said["calibrated"] else segmenter
     largest = largest_component or said["largest_component"]
     if segmenter.zscored:
-        predicting_volumes.refuse_pictures(files)
+        predicting_volumes.refuse_pictures([image.path for image in found])
         job = predicting_volumes.VolumeJob(segmenter, folder, how, overlay, probs, largest)
     else:
-        job = _Job(segmenter, folder, how, overlay, probs, largest, None if root is None else _nodata(root))
-    _check_targets(files, names, folder, root, job)
+        job = _Job(segmenter, folder, how, overlay, probs, largest, _nodata(place))
+    _check_targets(found, folder, place, job)
     predicted = Predicted(folder, {}, {}, {}, segmenter.mask_values)
-    with screen.step("predict", len(files), 0, "images") as bar:
-        for file in files:
+    usable = _usable(found, skip_broken, predicted)
+    with screen.step("predict", len(usable), 0, "volumes" if segmenter.zscored else "images") as bar:
+        for image in usable:
             bar.advance()
             try:
-                confidence = job.predict(file, names[file])
+                confidence = job.predict(image.files, image.name)
             except (Broken, ShapeError) as error:
                 if not skip_broken:
-                    raise UsageError(f"{file}: {error}; or leave such images out with --skip-broken") from error
-                predicted.left_out[str(file)] = str(error)
+                    raise UsageError(f"{image.path}: {error}; or leave such images out with --skip-broken") from error
+                predicted.left_out[str(image.path)] = str(error)
                 continue
-            predicted.masks[str(file)] = str(job.mask(names[file]))
-            predicted.confidence[str(file)] = confidence
+            predicted.masks[str(image.path)] = str(job.mask(image.name))
+            predicted.confidence[str(image.path)] = confidence
     _write_table(predicted)
     return predicted
 
@@ -180,10 +180,10 @@ class _Job:
         """Where the mask of an image may be written."""
         return (self.mask(name),)
 
-    def predict(self, file: Path, name: str) -> float:
-        """Write what is wanted of one image; its mean confidence."""
-        model = self.segmenter
-        with opened(str(file), model.channels, model.value_range, self.nodata) as image:
+    def predict(self, files: Sequence[Path], name: str) -> float:
+        """Write what is wanted of one image, which may lie in one file per channel; its mean confidence."""
+        model, file = self.segmenter, files[0]
+        with opened(str(file) if len(files) == 1 else [str(one) for one in files], model.channels, model.value_range, self.nodata) as image:
             size = (int(image.shape[1]), int(image.shape[2]))
             step = math.ceil(max(size) / OVERLAY_SIDE)
             wide = max(model.mask_values, default=0) > np.iinfo(np.uint8).max
@@ -217,62 +217,33 @@ class _Job:
             yield values[part.label] if values.size else part.label
 
 
-def _root(images: str | Path | Sequence[str | Path], volumes: bool) -> Path | None:
-    """The folder that is searched, of a data folder its images, for masks are images as well; None: there is none."""
-    if not isinstance(images, str | Path) or not Path(images).is_dir():
-        return None
-    folder = Path(images)
-    if volumes:
-        return None if predicting_volumes.is_volume(folder) else predicting_volumes.folder_of(folder)
-    return folder / "images" if (folder / "images").is_dir() else folder
-
-
-def _nodata(root: Path) -> float | None:
+def _nodata(place: Place) -> float | None:
     """What dataset.yaml says of pixels without data, beside the images or in the data folder that they are the images of."""
-    said = read_layout(root).nodata
-    return read_layout(root.parent).nodata if said is None and root.name == "images" else said
+    if place.root is None:
+        return None
+    said = read_layout(place.root).nodata
+    return read_layout(place.root.parent).nodata if said is None and place.root.name == "images" else said
 
 
-def _below(root: Path, out: Path) -> list[Path]:
-    """All images in a folder and its subfolders, but for what was predicted there before."""
-    listing = list_files(root)
-    paths = [Path(file) for file in (*listing.files.values(), *(twin for twins in listing.doubled.values() for twin in twins))]
-    files = sorted(path for path in paths if out.resolve() not in path.resolve().parents or out.resolve() == root.resolve())
-    if not files:
-        raise UsageError(f"{root}: no images in this folder: they end in {', '.join(sorted(SUFFIXES))}")
-    return files
+def _usable(images: Sequence[NewImage], skip_broken: bool, predicted: Predicted) -> list[NewImage]:
+    """All but those that are known to be wrong, which are left out where that is wished.
+
+    Raises:
+        UsageError: There are some, and it is not.
+    """
+    wrong = [image for image in images if image.wrong]
+    if wrong and not skip_broken:
+        more = f" ({len(wrong)} such in all)" if len(wrong) > 1 else ""
+        raise UsageError(f"{wrong[0].path}: {wrong[0].wrong}; or leave such images out with --skip-broken{more}")
+    predicted.left_out.update({str(image.path): image.wrong for image in wrong})
+    return [image for image in images if not image.wrong]
 
 
-def _listed(images: str | Path | Sequence[str | Path]) -> list[Path]:
-    """Images that were named one by one."""
-    return [Path(images)] if isinstance(images, str | Path) else [Path(image) for image in images]
-
-
-def _missing(images: str | Path | Sequence[str | Path]) -> list[str]:
-    """What was named and is not there."""
-    return [str(path) for path in _listed(images) if not path.exists()]
-
-
-def _mask_names(root: Path | None, files: Sequence[Path]) -> dict[Path, str]:
-    """Whole stem below the folder; where two images would share it, the suffix stays in the name."""
-    plain = {file: (file.relative_to(root) if root else Path(file.name)).with_name(named(file)).as_posix() for file in files}
-    counts: dict[str, int] = {}
-    for name in plain.values():
-        counts[name] = counts.get(name, 0) + 1
-    return {file: name if counts[name] == 1 else f"{name}{file.suffix.replace('.', '-')}" for file, name in plain.items()}
-
-
-def _check_targets(
-    files: Sequence[Path], names: Mapping[Path, str], folder: Path, root: Path | None, job: _Job | predicting_volumes.VolumeJob
-) -> None:
-    first: dict[str, Path] = {}
-    for file in files:
-        other = first.setdefault(names[file], file)
-        if other != file:
-            raise UsageError(f"{other} and {file}: both masks would be called {names[file]}: rename one, or predict them apart")
-    theirs = {file.resolve() for file in files}
-    over = [name for name, file in first.items() if any(path.resolve() in theirs for path in job.targets(file, name))]
-    if over or (root is not None and folder.resolve() == root.resolve()):
+def _check_targets(images: Sequence[NewImage], folder: Path, place: Place, job: _Job | predicting_volumes.VolumeJob) -> None:
+    theirs = {file.resolve() for image in images for file in image.files}
+    over = [image for image in images if any(path.resolve() in theirs for path in job.targets(image.path, image.name))]
+    among = {one.resolve() for one in (*place.folders, *([place.root] if place.root else []))}
+    if over or folder.resolve() in among:
         raise UsageError(f"--out {folder}: masks would lie among the images, or replace them: choose another folder")
 
 

@@ -14,9 +14,8 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from smidgen.core.errors import UsageError
-from smidgen.data.layout import list_files
-from smidgen.data.volume_files import ZARR
-from smidgen.data.volume_folder import SOUGHT, VOLUMES
+from smidgen.data.broken import Broken
+from smidgen.data.volume_folder import SOUGHT
 from smidgen.data.volume_frames import SUFFIXES as FRAME_SUFFIXES
 from smidgen.data.volumes import LabelWriter, LazyVolume, label_path, opened_volume, suffix_of
 from smidgen.products import masks, pictures
@@ -35,37 +34,6 @@ UNLIKE = 1.5
 """Voxels that are so many times as large or small as in training are worth a warning."""
 
 log = logging.getLogger(__name__)
-
-
-def is_volume(path: Path) -> bool:
-    """A folder that is one volume: a Zarr array, or slices of one DICOM series."""
-    return path.is_dir() and SOUGHT.is_one(str(path))
-
-
-def folder_of(folder: Path) -> Path:
-    """The volumes of a data folder; any other folder itself."""
-    return next((folder / name for name in (VOLUMES, "images") if (folder / name).is_dir()), folder)
-
-
-def below(root: Path, out: Path) -> list[Path]:
-    """All volumes in a folder and its subfolders, but for what was predicted there before.
-
-    Raises:
-        UsageError: There are none.
-    """
-    listing = list_files(root, sought=SOUGHT)
-    paths = [Path(file) for file in (*listing.files.values(), *(twin for twins in listing.doubled.values() for twin in twins))]
-    files = sorted(path for path in paths if out.resolve() not in path.resolve().parents or out.resolve() == root.resolve())
-    if not files:
-        raise UsageError(f"{root}: no volumes in this folder, and this model takes them: .nii, .nii.gz, .tif, .zarr or DICOM slices")
-    return files
-
-
-def named(path: Path) -> str:
-    """The name of a volume without what it ends in."""
-    suffix = suffix_of(path.name)
-    plain = path.is_dir() and not suffix.lower().endswith(ZARR)  # a folder of DICOM slices may have a dot in its name
-    return path.name if plain or not suffix else path.name[: -len(suffix)]
 
 
 @dataclass
@@ -97,9 +65,12 @@ class VolumeJob:
         """Where the label of a volume may be written."""
         return tuple(self.folder / f"{name}{suffix}" for suffix in {suffix_of(file.name), *FRAME_SUFFIXES.values()} if suffix)
 
-    def predict(self, file: Path, name: str) -> float:
-        """Write what is wanted of one volume; its mean confidence."""
-        model, volume = self.segmenter, opened_volume(str(file))
+    def predict(self, files: Sequence[Path], name: str) -> float:
+        """Write what is wanted of one volume, which may lie in one file per channel; its mean confidence."""
+        model, file, volume = self.segmenter, files[0], opened_volume([str(one) for one in files])
+        if volume.shape[0] == 1 < model.channels:
+            names = f"{name}_0000{suffix_of(file.name)} to {name}_{model.channels - 1:04}{suffix_of(file.name)}"
+            raise Broken(f"has 1 channel, and this model takes {model.channels}", f"give one file per channel, called like {names}")
         self._warn(file, volume)
         values = np.array(model.mask_values)
         wide = max(model.mask_values, default=0) > np.iinfo(np.uint8).max

@@ -252,10 +252,11 @@ def _score_rows(outcome: Outcome) -> Iterator[ScoreRow]:
     texts = {
         "val": ("val, model", ""),
         "val_calibrated": ("val, model with class biases", "chosen on training cases that were held out, see calibration.json"),
+        "val_vote": ("val, vote of all networks", "mean of their probabilities; the model is one of them"),
         "train_pseudo_masks": ("train, pseudo-masks", "masks of train were looked at for this row only, after everything was trained"),
     }
     for name, scored in outcome.scored.items():
-        title, note = texts[name]
+        title, note = texts.get(name) or (f"val, network {name.removeprefix('val_network_')}", "trained beside the model, not kept in it")
         yield row(title, scored, note)
 
 

@@ -62,7 +62,11 @@ def of_evaluation(facts: Mapping[str, Any], path: Path | None) -> str:
         facts: As in `scores.json`.
         path: Where they were written.
     """
-    lines = [*_scored(facts, ""), *([f"report: {path.with_suffix('.html')}"] if path else [])]
+    lines = [
+        *_scored(facts, ""),
+        *(f"left out: {line}" for line in figures.not_scored(facts)),
+        *([f"report: {path.with_suffix('.html')}"] if path else []),
+    ]
     return pictures.gallery(f"{facts['of']} on {facts['data']}, {facts['split']}", (), lines) + pictures.table(*figures.class_table(facts))
 
 

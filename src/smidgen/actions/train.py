@@ -36,7 +36,7 @@ from smidgen.data.dataset import Dataset
 from smidgen.data.formats import Unannotated
 from smidgen.data.volume_folder import volume_folder
 from smidgen.parts.networks.settings import Encoder
-from smidgen.recipes.choice import SUPPLIED, Resolved, of_kind, resolve
+from smidgen.recipes.choice import SUPPLIED, Resolved, of_kind, resolve, without_effect
 
 if TYPE_CHECKING:
     from smidgen.core.run import Run
@@ -241,7 +241,7 @@ def prepared_of(full: Dataset, facts: Facts, folder: Path, words: Mapping[str, A
     last = _stages_until(job)
     screen.plan(calibrating.stages(job, len(plan.stages)) if last in (None, len(plan.stages)) else last)
     screen.say(f"recipe    {chosen.recipe}: {chosen.why}")
-    for note in (*full.notes, *chosen.notes, *content_remarks(data, facts)):
+    for note in (*full.notes, *chosen.notes, *content_remarks(data, facts), *without_effect(words["settings"], resolved)):
         screen.say(f"note      {note}")
     if warm is not None:
         screen.say(f"warm      {', '.join(warm.networks)} of {words['warm_from']} to start from")
@@ -308,11 +308,12 @@ def _work(job: Job, screen: Screen, started: float) -> None:
     from smidgen.core.processes import join, leave
     from smidgen.core.run import Reached, Run
     from smidgen.core.stopping import polite
+    from smidgen.parts.networks.ushaped import TRUNKS
     from smidgen.recipes.supplies import supplies
 
     fabric, until = join(job.resolved.machine), _stages_until(job)
     supplied = supplies(job.resolved, job.data)
-    if (encoder := supplied["encoder"]).in_channels != 3:
+    if (encoder := supplied["encoder"]).in_channels != 3 and encoder.settings.name not in TRUNKS:  # those are made for their channels
         screen.say(f"note      {encoder.origin}")
     if job.warm is not None:
         supplied["warm_from"] = job.warm

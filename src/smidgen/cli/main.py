@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
-import logging
 import os
 import signal
 import sys
@@ -111,7 +110,6 @@ def _command(name: str, words: list[str], as_json: bool) -> int:
 
     from smidgen.core.terminal import Terminal
 
-    logging.getLogger("smidgen").addHandler(logging.NullHandler())
     with _progress_on_stderr() if as_json else nullcontext():
         console = Console(highlight=False, stderr=ON_STDERR in os.environ)
         if "screen" in inspect.signature(action).parameters:

@@ -50,13 +50,16 @@ def _evaluated(result: Evaluated, console: Console) -> None:
     facts = result.facts
     for line in figures.volumes(facts):
         console.print(line, markup=False, soft_wrap=True)
-    console.print(f"mIoU {100 * facts['miou']:.2f}, the mean over {facts['miou_is_mean_of']}; {facts['images']} images", markup=False)
+    number = f"{facts['images']} {'volume' if facts['volumes'] else 'image'}{'s' if facts['images'] != 1 else ''}"
+    console.print(f"mIoU {100 * facts['miou']:.2f}, the mean over {facts['miou_is_mean_of']}; {number}", markup=False)
     console.print(f"pixel accuracy {100 * facts['pixel_accuracy']:.2f}", markup=False)
     for line in figures.further(facts):
         console.print(line, markup=False)
     console.print(_class_table(facts))
     if facts["absent"]:
         console.print(f"in neither truth nor prediction, so in no mean: {', '.join(facts['absent'])}", markup=False)
+    for line in figures.not_scored(facts):
+        console.print(f"left out  {line}", markup=False, soft_wrap=True)
     if facts["predicts_one_class_only"]:
         console.print(f"the prediction is {facts['predicts_one_class_only']} everywhere", markup=False)
     if not facts["volumes"]:
@@ -146,7 +149,9 @@ def _converted(result: Converted, console: Console) -> None:
 
 
 def _compared(result: Compared, console: Console) -> None:
-    table = Table("recipe", "labeled", result.metric, "", "against the first", "training", "person", box=None, pad_edge=False)
+    # mIoU is one number for all images, and the difference a mean of their own ones.
+    against = "each image, against the first" if result.metric == "mIoU" else "against the first"
+    table = Table("recipe", "labeled", result.metric, "", against, "training", "person", box=None, pad_edge=False)
     for column in (2, 3, 5, 6):
         table.columns[column].justify = "right"
     for arm in result.arms:

@@ -138,7 +138,7 @@ def preset(name: str) -> dict[str, Any]:
         elif name in presets():
             values = dict(_shipped(name))
         else:
-            raise SettingsError(f"--preset {name}: no such preset: {_nearest(name, presets())}; or name your own file, which ends in .yaml")
+            raise SettingsError(f"--preset {name}: no such preset: {_nearest(name, presets())} (a file of your own ends in .yaml)")
         below = str(values.pop(BUILDS_ON, None) or NO_PRESET)
         layers.append(values)
         name = str(Path(name).parent / below) if is_file(name) and is_file(below) else below

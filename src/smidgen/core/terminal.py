@@ -77,7 +77,8 @@ class Terminal:
         if not self.draws:
             start = time.monotonic()
             yield _PlainBar(self.console, name, total, done, unit)
-            self.console.print(f"  {name}: {total} {unit} in {_clock(time.monotonic() - start)}", highlight=False)
+            counted = unit.removesuffix("s") if total == 1 else unit
+            self.console.print(f"  {name}: {total} {counted} in {_clock(time.monotonic() - start)}", highlight=False)
             return
         columns = (
             SpinnerColumn(),

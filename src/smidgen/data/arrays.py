@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from smidgen.core.errors import DataError, Problem
-from smidgen.data.coding import doubt
+from smidgen.data.coding import UNLABELED, coded, doubt, say
 from smidgen.data.contents import Contents
 from smidgen.data.images import Broken, ImageArray
 from smidgen.data.labels import LabelArray, Values, histogram, labeled_share, packed, values_of
 from smidgen.data.layout import nearest, plain
-from smidgen.data.naming import spellings
+from smidgen.data.naming import classes_of_values, spellings
 from smidgen.data.scaling import value_ranges_of
 from smidgen.data.tables import SPLITS, Tags
 from smidgen.products.sample import IGNORED, Classes, Sample
@@ -23,6 +23,8 @@ SPARSE = 0.5
 
 Many = Mapping[str, Any] | Sequence[Any] | np.ndarray
 """One value per image: by id, or in the order of the images."""
+Coding = Mapping[int | str, str]
+"""Stored value, or color like "#ff0000" -> class, or `unlabeled`."""
 
 
 def from_arrays(
@@ -33,6 +35,7 @@ def from_arrays(
     background: int | None,
     split: Many | None,
     groups: Many | None,
+    values: Coding | None = None,
 ) -> Contents:
     """Contents of arrays; arguments as in `Dataset`.
 
@@ -50,20 +53,19 @@ def from_arrays(
     parts = by_id(split, ids, "split")
     problems += [split_problem(id, part) for id, part in parts.items() if part not in SPLITS]
     stored = packed_labels(labels)
-    named = Classes(tuple(classes), background) if classes is not None else classes_of(marked, stored, background)
-    problems += [] if classes is not None else spelled(named, marked)
     seen = [histogram(one) for one in stored.values()]
-    values = values_of(seen, len(named) == 2 and named.background == 0)
+    named, meaning, wrong = understood(values, classes, background, marked, seen)
+    problems += wrong
     learned = [image for id, image in pictures.items() if parts.get(id, "train") == "train"]
     channels = max(_channels(image) for image in pictures.values())
     problems += [_channel_problem(id, image, channels) for id, image in pictures.items() if _channels(image) not in (1, channels)]
     value_range = value_ranges_of(learned or pictures.values(), channels)
-    sparse = bool(stored) and float(np.median([labeled_share(one, values) for one in seen])) < SPARSE
+    sparse = bool(stored) and float(np.median([labeled_share(one, meaning) for one in seen])) < SPARSE
     group = by_id(groups, ids, "groups")
     samples = {}
     for id, image in pictures.items():
         height, width = image.shape[:2]
-        reader = LabelArray(labels[id], (height, width), len(named), values) if id in labels else None
+        reader = LabelArray(labels[id], (height, width), len(named), meaning) if id in labels else None
         found = tags_of(id, marked[id], named, problems) if id in marked else None
         part = str(parts.get(id, "train"))
         samples[id] = Sample(
@@ -80,8 +82,37 @@ def from_arrays(
         problems += _reading_problems(id, samples[id])
     if problems:
         raise DataError(problems)
-    notes = notes_of(values, seen, named)
+    notes = notes_of(meaning, seen, named)
     return Contents(dict(sorted(samples.items())), named, "arrays", notes=notes, value_range=value_range)
+
+
+def understood(
+    values: Coding | None,
+    classes: Sequence[str] | None,
+    background: int | None,
+    marked: Mapping[str, Any],
+    seen: Sequence[Mapping[int, int]],
+) -> tuple[Classes, Values, list[Problem]]:
+    """The classes, and what the values of masks mean.
+
+    Args:
+        values: Stored value -> class, or `unlabeled`, where somebody says it.
+        classes: Their names, where somebody says them.
+        background: Label value of the background.
+        marked: Id -> tags.
+        seen: Stored value -> pixels of each mask.
+
+    Returns:
+        Classes, meaning, and what can't be understood.
+    """
+    if values is None:
+        named = Classes(tuple(classes), background) if classes is not None else classes_of(marked, seen, background)
+        wrong = [] if classes is not None else list(spelled(named, marked))
+        return named, values_of(seen, len(named) == 2 and named.background == 0), wrong
+    # Numbers of numpy's kinds are numbers, too.
+    written = {value if isinstance(value, str) else int(value): name for value, name in values.items()}
+    named = Classes(tuple(classes), background) if classes is not None else classes_of_values(written, background is not None)
+    return named, *coded(written, named, "masks")
 
 
 def check_background(background: int | None) -> None:
@@ -146,15 +177,15 @@ def split_problem(id: str, part: object) -> Problem:
     return Problem(f"split {id}", f"{part}, one of {', '.join(SPLITS)} expected", f"write {nearest(str(part), SPLITS) or 'train'}", (id,))
 
 
-def classes_of(tags: Mapping[str, Any], labels: Mapping[str, np.ndarray], background: int | None) -> Classes:
-    """Names out of the tags, and as many as the masks need."""
+def classes_of(tags: Mapping[str, Any], seen: Sequence[Mapping[int, int]], background: int | None) -> Classes:
+    """Names out of the tags, and as many as the masks need, of which stored value -> pixels is known."""
     names = sorted({plain(name.strip()) for found in tags.values() for name in _several(found) if isinstance(name, str)})
     front = [] if background is None else ["background"]
     numbers = [int(value) for found in tags.values() for value in _several(found) if not isinstance(value, str)]
-    highest = [int(value) for label in labels.values() for value in histogram(label) if 0 <= value < IGNORED]
+    highest = [int(value) for one in seen for value in one if 0 <= value < IGNORED]
     known = [*front, *names]
     # A set with masks of 0 and 255 only has one class.
-    count = max([len(known), 2 if labels and background == 0 else 1, *(value + 1 for value in (*numbers, *highest))])
+    count = max([len(known), 2 if seen and background == 0 else 1, *(value + 1 for value in (*numbers, *highest))])
     return Classes(tuple(known + [f"class {i}" for i in range(len(known), count)]), background)
 
 
@@ -171,10 +202,12 @@ def spelled(named: Classes, marked: Mapping[str, Any]) -> Iterable[Problem]:
 
 def notes_of(values: Values, seen: Sequence[Mapping[int, int]], named: Classes) -> tuple[str, ...]:
     """What label values were taken to mean."""
+    if values.meaning == "listed":
+        return (f"masks: {say(values, named)}",)
     if values.meaning != "ids":
         return ("masks: 0 = background, other values = the class",)
     what = doubt("masks", seen, named)[0]
-    return (f"masks: {what}: give unlabeled pixels the value {IGNORED}",) if what else ()
+    return (f"masks: {what}: give unlabeled pixels the value {IGNORED}, or say values={{0: '{UNLABELED}', …}}",) if what else ()
 
 
 def tags_of(id: str, found: Iterable[Any], classes: Classes, problems: list[Problem]) -> tuple[int, ...]:

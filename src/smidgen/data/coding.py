@@ -34,12 +34,13 @@ def names_in(values: Mapping[int | str, str]) -> list[str]:
     return list(dict.fromkeys(name for one in values.values() if (name := plain(one.strip())).casefold() != UNLABELED))
 
 
-def coded(values: Mapping[int | str, str], classes: Classes) -> tuple[Values, list[Problem]]:
+def coded(values: Mapping[int | str, str], classes: Classes, where: str = YAML) -> tuple[Values, list[Problem]]:
     """The meaning of label files whose values are listed.
 
     Args:
         values: Stored value -> name of a class, or `unlabeled`.
         classes: All classes.
+        where: What problems name.
 
     Returns:
         The meaning, and what can't be understood.
@@ -49,11 +50,11 @@ def coded(values: Mapping[int | str, str], classes: Classes) -> tuple[Values, li
     for written, name in values.items():
         value, id = stored(written), known.get(plain(name.strip()).casefold())
         if value is None:
-            problems.append(Problem(YAML, f"values: {written} is no label value", 'write numbers, or colors like "#ff0000"'))
+            problems.append(Problem(where, f"values: {written} is no label value", 'write numbers, or colors like "#ff0000"'))
         elif id is None:
             near = nearest(name, [*classes.names, UNLABELED])
             remedy = f"did you mean {near}?" if near else f"write {UNLABELED}, or one of {told(classes.names)}"
-            problems.append(Problem(YAML, f"values: {name} is no class", remedy))
+            problems.append(Problem(where, f"values: {name} is no class", remedy))
         else:
             table[value] = id
     return Values("listed", table=tuple(sorted(table.items()))), problems

@@ -12,7 +12,7 @@ import numpy as np
 from smidgen.core.conventions import ValueRange
 from smidgen.core.errors import DataError, Problem, SettingsError
 from smidgen.core.keys import key
-from smidgen.data.arrays import from_arrays
+from smidgen.data.arrays import Coding, from_arrays
 from smidgen.data.assembling import Drawing
 from smidgen.data.contents import Contents
 from smidgen.data.digests import Digests
@@ -47,6 +47,8 @@ class Dataset:
         groups: Images of one group stay in one split.
         dims: 3 = the arrays are volumes; None: where one has four axes, or masks are as large as images of three axes that end in no color.
         spacing_mm: Distance between the voxels of all volumes along z, y, x; None = unknown.
+        values: What the values of masks mean, where they are no class indices, as in dataset.yaml: value, or color like "#ff0000" -> class,
+            or "unlabeled". 255 stays unlabeled unless it is listed.
 
     Raises:
         DataError: Something does not fit; all that is wrong is listed.
@@ -69,12 +71,13 @@ class Dataset:
         groups: Many | None = None,
         dims: Literal[2, 3] | None = None,
         spacing_mm: Sequence[float | int] | None = None,
+        values: Coding | None = None,
     ):
         given = images.values() if isinstance(images, Mapping) else images
         if dims == 3 or (dims is None and _volumes(given, masks)):
-            self._contents = from_volume_arrays(images, masks, tags, classes, background, split, groups, spacing_mm)
+            self._contents = from_volume_arrays(images, masks, tags, classes, background, split, groups, spacing_mm, values)
         else:
-            self._contents = from_arrays(images, masks, tags, classes, background, split, groups)
+            self._contents = from_arrays(images, masks, tags, classes, background, split, groups, values)
         self._key: str | None = None
 
     @classmethod
@@ -102,6 +105,7 @@ class Dataset:
 
         Raises:
             DataError: There are no images to read, or dataset.yaml is wrong.
+            SettingsError: `unannotated` is said of data that are no COCO file.
         """
         return cls._of(contents_of(path, label_folder, Drawing(val, seed, value_range), unannotated))
 

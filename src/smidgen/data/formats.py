@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from smidgen.core.errors import SettingsError
 from smidgen.data import coco, coco_entries, nnunet, voc
 from smidgen.data.assembling import Drawing
 from smidgen.data.coco import Unannotated
@@ -23,11 +24,15 @@ def contents_of(path: str | Path, label_folder: str | None, drawing: Drawing, un
 
     Raises:
         DataError: There are no images to read, or the tables that say what they hold are wrong.
+        SettingsError: Images without annotations are called negative, and this is no COCO file.
     """
     folder = Path(path)
+    if unannotated == "negative" and folder.exists() and not is_coco(folder, label_folder):
+        remedy = "images that hold nothing have a mask of 0, or an empty entry in tags.csv: leave the word out"
+        raise SettingsError(f"unannotated = negative: {path} is no COCO file, and this word is about images in one: {remedy}")
     if folder.suffix.lower() == ".json" and folder.is_file():
         return coco.from_coco([coco_entries.load(folder.absolute())], folder.parent, drawing, unannotated)
-    if folder.is_dir() and not label_folder and not any((folder / name).exists() for name in OWN):
+    if _is_foreign(folder, label_folder):
         if nnunet.is_nnunet(folder):
             return nnunet.from_nnunet(folder, drawing)
         if root := voc.voc_folder(folder):
@@ -42,6 +47,19 @@ def contents_of(path: str | Path, label_folder: str | None, drawing: Drawing, un
         return from_folder(path, labels, drawing.val, drawing.seed, drawing.value_range)
 
     return own(None) if label_folder is None else scored_by_masks(own(label_folder), own(None), label_folder)
+
+
+def is_coco(folder: Path, label_folder: str | None = None) -> bool:
+    """A COCO file, or a folder that is read as COCO; arguments as in `Dataset.open`."""
+    if folder.suffix.lower() == ".json" and folder.is_file():
+        return True
+    other = not _is_foreign(folder, label_folder) or nnunet.is_nnunet(folder) or voc.voc_folder(folder) is not None
+    return not other and bool(coco.coco_files(folder))
+
+
+def _is_foreign(folder: Path, label_folder: str | None) -> bool:
+    """The folder is not in smidgen's own form for certain."""
+    return folder.is_dir() and not label_folder and not any((folder / name).exists() for name in OWN)
 
 
 def scored_by_masks(contents: Contents, usual: Contents, label_folder: str) -> Contents:

@@ -209,7 +209,7 @@ def indices(stored: Integer[np.ndarray, "h w"], size: tuple[int, int], classes: 
             raise Broken(f"{listed(stored[strange])}; {allowed}", "correct this file")
         return on.astype(np.uint8)
     if values.meaning == "listed":
-        return looked_up(stored, dict(values.table), " in dataset.yaml (values)")
+        return looked_up(stored, dict(values.table), "; `values` says what the others mean")
     strange = ((stored < 0) | (stored >= classes)) & (stored != IGNORED)
     if strange.any():
         colors = bool((stored >= COLOR).any())

@@ -7,8 +7,9 @@ PNG, JPEG and other TIFFs all pixels as they are stored, but never as floating-p
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from PIL import Image
 
 from smidgen.core.conventions import ValueRange
 from smidgen.data.broken import Broken, unread
-from smidgen.data.images import TIFF, Header, ImageFile, reader
+from smidgen.data.images import TIFF, Header, ImageFile, header, reader
+from smidgen.data.mapped import ChannelFiles, check_alike
 from smidgen.data.scaling import repeated, scaled, without_data
 from smidgen.data.tiff import DECODING, READING, drops_alpha, pages_of
 
@@ -39,11 +41,11 @@ Rows = Callable[[int, int], Shaped[np.ndarray, "h w *c"]]
 
 
 @contextmanager
-def opened(path: str, channels: int, value_range: ValueRange, nodata: float | None = None) -> Iterator[Any]:
+def opened(path: str | Sequence[str], channels: int, value_range: ValueRange, nodata: float | None = None) -> Iterator[Any]:
     """A new image for a network: an array (c, h, w) in [0, 1] where it is small, else a `LargeImage`.
 
     Args:
-        path: The file.
+        path: The file; several are one per channel, and each of their pixels has data.
         channels: Of the network.
         value_range: Values that become 0 and 1, of images with more than 8 bits.
         nodata: Value of pixels without data; None: what the file says itself.
@@ -51,12 +53,32 @@ def opened(path: str, channels: int, value_range: ValueRange, nodata: float | No
     Raises:
         Broken: No image, too large, or it can't be decoded; also while it is being read.
     """
+    if not isinstance(path, str):
+        with _opened_channels(tuple(path), channels, value_range) as image:
+            yield image
+        return
     file, head = reader(path, channels, value_range, nodata)
     if math.prod(head.size) * head.channels <= VALUES:
         yield file.read()
         return
     with ExitStack() as open_files:
         yield LargeImage(file, head, _rows(file, head, open_files))
+
+
+@contextmanager
+def _opened_channels(paths: tuple[str, ...], channels: int, value_range: ValueRange) -> Iterator[Any]:
+    """An image that lies in one gray file per channel; raises `Broken`."""
+    heads = [header(path) for path in paths]
+    files = ChannelFiles(paths, heads[0].mode, channels, value_range)
+    if math.prod(heads[0].size) * len(paths) <= VALUES:
+        yield files.read()
+        return
+    check_alike(paths, [(head.size, head.channels, head.mode) for head in heads], heads[0].channels == 1)
+    with ExitStack() as open_files:
+        rows = [_rows(ImageFile(path, channels=1), head, open_files) for path, head in zip(paths, heads, strict=True)]
+        head = replace(heads[0], channels=len(paths), nodata=None)
+        file = ImageFile(paths[0], channels=channels, value_range=value_range)
+        yield LargeImage(file, head, lambda first, last: np.stack([one(first, last) for one in rows], axis=-1))
 
 
 class LargeImage:

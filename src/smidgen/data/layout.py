@@ -45,7 +45,7 @@ class Layout(Frozen):
     ids: dict[str, int] | None = None
     """Numbers that the classes had in the format they came from (`smidgen convert`), by name; they have no meaning here."""
     groups: str | None = None
-    """FILE:COLUMN, a table with the column filename; items of one group stay in one split; default groups.csv:group where there is such a file."""
+    """FILE:COLUMN, a table with the column filename; items of one group stay in one split; default groups.csv:group where it is there."""
     unlabeled: str | None = None
     """Folder of further images that have no labels."""
     nodata: float | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,8 +100,23 @@ class ChannelFiles:
     def stored(self) -> tuple[Shaped[np.ndarray, "h w c"], None]:
         """The pixels as stored, channels last; every one has data. Raises `Broken`."""
         planes = [pixels(path) for path in self.paths]
-        for path, plane in zip(self.paths, planes, strict=True):
-            if plane.shape != planes[0].shape or plane.dtype != planes[0].dtype or plane.ndim != 2:
-                what = f"channel {Path(path).name} is {plane.shape} of {plane.dtype}, the first is {planes[0].shape} of {planes[0].dtype}"
-                raise Broken(what, "save all channels of an image as gray files of one size and type")
+        check_alike(self.paths, [(plane.shape, plane.dtype) for plane in planes], planes[0].ndim == 2)
         return np.stack(planes, axis=-1), None
+
+
+def check_alike(paths: Sequence[str], forms: Sequence[tuple[Any, ...]], gray: bool) -> None:
+    """The channels of an image have one form.
+
+    Args:
+        paths: A file per channel.
+        forms: Size and type of each, in words or numbers that can be shown.
+        gray: The first one has a single channel.
+
+    Raises:
+        Broken: One has another form than the first, or none of them is gray.
+    """
+    for path, form in zip(paths, forms, strict=True):
+        if form != forms[0] or not gray:
+            told = [" of ".join(map(str, one)) for one in (form, forms[0])]
+            what = f"channel {Path(path).name} is {told[0]}, the first is {told[1]}"
+            raise Broken(what, "save all channels of an image as gray files of one size and type")

@@ -50,7 +50,7 @@ def name_classes(folder: Path, layout: Layout, tags: Tags, instances: Mapping[in
         named = _declared(names, source, problems, layout)
         return replace(named, unsure="") if layout.values else named  # each value is named, so nothing is in doubt
     if layout.values:
-        return _of_values(names_in(layout.values), layout)
+        return Named(classes_of_values(layout.values, layout.background != "none"), True, "", YAML)
     if instances:
         last = max(instances)
         if last >= IGNORED:
@@ -106,13 +106,19 @@ def _declared(names: list[str], source: str, problems: list[Problem], layout: La
     return Named(Classes((BACKGROUND, *names), 0), True, unsure, source, tuple(problems))
 
 
-def _of_values(names: Sequence[str], layout: Layout) -> Named:
-    """Classes that only `values` of dataset.yaml names; the background first."""
+def classes_of_values(values: Mapping[int | str, str], background: bool) -> Classes:
+    """Classes that only `values` names, in the order of writing; the background first.
+
+    Args:
+        values: Stored value -> name of a class, or `unlabeled`.
+        background: There is one, named or not.
+    """
+    names = names_in(values)
     nothing = [name for name in names if BACKGROUND in name.casefold()]
     others = [name for name in names if name not in nothing]
-    if layout.background == "none" and not nothing:
-        return Named(Classes(tuple(others), None), True, "", YAML)
-    return Named(Classes((*(nothing or [BACKGROUND]), *others), 0), True, "", YAML)
+    if not background and not nothing:
+        return Classes(tuple(others), None)
+    return Classes((*(nothing or [BACKGROUND]), *others), 0)
 
 
 def _doubled(names: Sequence[str], source: str) -> Iterable[Problem]:

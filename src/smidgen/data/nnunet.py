@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from smidgen.core.errors import DataError, Problem
 from smidgen.data.assembling import OURS, Drawing, Parts, assemble
+from smidgen.data.channel_names import are_complete, by_case, written
 from smidgen.data.contents import Contents
 from smidgen.data.folder import Found, report_doubled
 from smidgen.data.images import SUFFIXES, Broken, Header, header
@@ -25,7 +25,6 @@ JSON = "dataset.json"
 TRAIN, TEST = ("imagesTr", "labelsTr"), ("imagesTs", "labelsTs")
 SPLITS = "splits_final.json"
 IGNORE = "ignore"
-CHANNEL = re.compile(r"(.+)_(\d{4})$")
 
 
 @dataclass(frozen=True)
@@ -168,7 +167,7 @@ def _cases(found: Found, table: _Table, sought: Sought) -> tuple[_Cases, Listing
         if not (found.folder / name).is_dir():
             continue
         files = _files(found, name, table, sought)
-        several = _by_case(files)
+        several = by_case(files)
         _check_channels(found, name, table, several, files, sought)
         for case, channels in several.items():
             if case in cases.files:
@@ -195,16 +194,6 @@ def _files(found: Found, folder: str, table: _Table, sought: Sought) -> dict[str
     return listing.files
 
 
-def _by_case(files: Mapping[str, str]) -> dict[str, dict[int, str]]:
-    """Case -> channel -> path; a name without channel is the only one of its case."""
-    cases: dict[str, dict[int, str]] = {}
-    for name, path in files.items():
-        match = CHANNEL.match(name)
-        case, channel = (match[1], int(match[2])) if match else (name, 0)
-        cases.setdefault(case, {})[channel] = path
-    return cases
-
-
 def _check_channels(
     found: Found, folder: str, table: _Table, cases: Mapping[str, dict[int, str]], files: Mapping[str, str], sought: Sought
 ) -> None:
@@ -215,7 +204,7 @@ def _check_channels(
     """
     declared, labels = len(table.channels), found.folder / TRAIN[1]
     expected = {case: _expected(channels, declared) if sought is IMAGES else declared for case, channels in cases.items()}
-    wrong = {case: channels for case, channels in cases.items() if sorted(channels) != list(range(expected[case]))}
+    wrong = {case: channels for case, channels in cases.items() if not are_complete(channels, expected[case])}
     if not wrong:
         return
     with_labels = set(list_files(labels, sought=sought).files) if labels.is_dir() else set()
@@ -227,7 +216,7 @@ def _check_channels(
         remedy = f"is the channel suffix missing? Names end in _0000{table.ending} for the first channel, labels have no suffix"
         raise DataError([Problem(f"{folder}/", what, remedy)])
     for case, channels in wrong.items():
-        what = f"channels {told([f'{channel:04}' for channel in sorted(channels)])}, 0000 to {declared - 1:04} expected"
+        what = f"channels {told(written(channels))}, 0000 to {declared - 1:04} expected"
         found.problems.append(Problem(f"{folder}/{case}", what, "add the missing files, or leave the case out", (case,)))
 
 

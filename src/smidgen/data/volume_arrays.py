@@ -8,13 +8,13 @@ import numpy as np
 
 from smidgen.core.errors import DataError, Problem
 from smidgen.data import arrays
-from smidgen.data.arrays import SPARSE, Many, by_id
+from smidgen.data.arrays import SPARSE, Coding, Many, by_id
 from smidgen.data.broken import Broken
 from smidgen.data.contents import Contents
-from smidgen.data.labels import histogram, labeled_share, values_of
+from smidgen.data.labels import histogram, labeled_share
 from smidgen.data.tables import SPLITS
 from smidgen.data.volume_readers import LabelVolumeArray, VolumeArray
-from smidgen.products.sample import Classes, Sample
+from smidgen.products.sample import Sample
 
 Spacing = tuple[float, float, float]
 
@@ -28,6 +28,7 @@ def from_volume_arrays(
     split: Many | None,
     groups: Many | None,
     spacing_mm: Sequence[float | int] | None = None,
+    values: Coding | None = None,
 ) -> Contents:
     """Contents of volumes: (z, y, x) or (c, z, y, x) arrays with labels (z, y, x); arguments as in `Dataset`.
 
@@ -48,16 +49,15 @@ def from_volume_arrays(
     problems += [arrays.split_problem(id, part) for id, part in parts.items() if part not in SPLITS]
     problems += [_channel_problem(id, volume, channels) for id, volume in volumes.items() if len(volume) != channels]
     stored = arrays.packed_labels({id: label.reshape(-1, label.shape[-1]) if label.ndim else label for id, label in labels.items()})
-    named = Classes(tuple(classes), background) if classes is not None else arrays.classes_of(marked, stored, background)
-    problems += [] if classes is not None else arrays.spelled(named, marked)
     seen = [histogram(one) for one in stored.values()]
-    values = values_of(seen, len(named) == 2 and named.background == 0)
-    sparse = bool(stored) and float(np.median([labeled_share(one, values) for one in seen])) < SPARSE
+    named, meaning, wrong = arrays.understood(values, classes, background, marked, seen)
+    problems += wrong
+    sparse = bool(stored) and float(np.median([labeled_share(one, meaning) for one in seen])) < SPARSE
     samples = {}
     for id, volume in volumes.items():
         depth, height, width = volume.shape[1:]
         size = depth, height, width
-        reader = LabelVolumeArray(labels[id], size, len(named), values) if id in labels else None
+        reader = LabelVolumeArray(labels[id], size, len(named), meaning) if id in labels else None
         found = arrays.tags_of(id, marked[id], named, problems) if id in marked else None
         samples[id] = Sample(
             id,
@@ -76,7 +76,7 @@ def from_volume_arrays(
         problems += _reading_problems(samples[id])
     if problems:
         raise DataError(problems)
-    return Contents(dict(sorted(samples.items())), named, "arrays", notes=arrays.notes_of(values, seen, named))
+    return Contents(dict(sorted(samples.items())), named, "arrays", notes=arrays.notes_of(meaning, seen, named))
 
 
 def _spacing(spacing_mm: Sequence[float | int] | None) -> Spacing | None:

@@ -207,7 +207,10 @@ def _stored_tiff(path: str) -> Stored:
         series: Any = file.series[0]
         shape, axes, kind = tuple(int(n) for n in series.shape), str(series.axes), np.dtype(series.dtype).name
         spacing = _tiff_spacing(file)
-        whole = series.dataoffset is not None
+        apart = len(file.series) > 1 and axes == "YX" and len({(one.shape, one.axes, one.dtype) for one in file.series}) == 1
+        if apart:  # planes that were appended one by one
+            shape, axes = (len(file.series), *shape), "ZYX"
+        whole = series.dataoffset is not None and not apart
     deep = [i for i, letter in enumerate(axes) if letter in DEPTH_AXES]
     colors = [i for i, letter in enumerate(axes) if letter in "CS"]
     if len(deep) != 1 or len(colors) > 1 or len(shape) != 3 + len(colors):
@@ -218,7 +221,10 @@ def _stored_tiff(path: str) -> Stored:
 
     def voxels() -> np.ndarray:
         with reading(path):
-            array = tifffile.memmap(path, mode="r") if whole else tifffile.imread(path, series=0)
+            if apart:
+                array = tifffile.imread(path, key=range(shape[0]))
+            else:
+                array = tifffile.memmap(path, mode="r") if whole else tifffile.imread(path, series=0)
             if array.size != np.prod(shape):
                 raise Broken("holds fewer planes than it says", COPY_AGAIN)
             turned = array.reshape(shape).transpose(order)

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from jaxtyping import Float32, Shaped
 
 from smidgen.data.broken import Broken
 from smidgen.data.volume_files import SUFFIXES, Stored, VolumeHeader, reading, stored, suffix_of
-from smidgen.data.volume_frames import Frame
+from smidgen.data.volume_frames import Frame, mismatch
 from smidgen.data.volume_writing import LabelWriter, label_path, write_label
 
 __all__ = [
@@ -130,13 +132,41 @@ class LazyVolume:
         return zscored(part, statistics, cut[0] if cut else slice(None))
 
 
-def opened_volume(path: str) -> LazyVolume:
+def opened_volume(path: str | Sequence[str]) -> LazyVolume:
     """Open a NIfTI file, TIFF stack, OME-Zarr folder or folder of DICOM slices; only its header is read.
 
+    Args:
+        path: The file or folder; several are one per channel, and lie on the grid of the first.
+
     Raises:
-        Broken: It is none, can't be read, or has not three dimensions.
+        Broken: It is none, can't be read, has not three dimensions, or a channel lies on another grid.
     """
-    return LazyVolume(stored(str(path)), str(path))
+    several = [path] if isinstance(path, str | PathLike) else list(path)
+    opened = [stored(str(one)) for one in several]
+    if len(opened) == 1:
+        return LazyVolume(opened[0], str(several[0]))
+    first = opened[0].header
+    for other, one in zip(several, opened, strict=True):
+        if wrong := mismatch(one.header.frame, first.frame):
+            raise Broken(f"channel {Path(other).name}: {wrong[0]}", wrong[1])
+    head = replace(first, channels=sum(one.header.channels for one in opened))
+    return LazyVolume(Stored(head, lambda: _Channels([one.voxels() for one in opened]), max(one.planes for one in opened)), str(several[0]))
+
+
+class _Channels:
+    """Voxels that lie in several files, cut by slices: each file is read where it is cut.
+
+    Args:
+        parts: Voxels of each file, (c, z, y, x).
+    """
+
+    def __init__(self, parts: Sequence[Any]):
+        self._parts = parts
+        self.shape = (sum(int(one.shape[0]) for one in parts), *parts[0].shape[1:])
+
+    def __getitem__(self, cut: tuple[slice, ...]) -> Shaped[np.ndarray, "c z y x"]:
+        whole = slice(None)
+        return np.concatenate([np.asarray(one[whole, *cut[1:]]) for one in self._parts])[cut[0]]
 
 
 def header(path: str) -> VolumeHeader:

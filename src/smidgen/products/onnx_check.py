@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
+from smidgen.parts.networks.upsample import to_size
 from smidgen.products.onnx import OnnxSegmenter
 from smidgen.products.segmenter import Segmenter
 from smidgen.products.windows import whole
@@ -29,6 +31,27 @@ def differences(segmenter: Segmenter, exported: OnnxSegmenter) -> dict[tuple[int
         one, other = (whole(lambda part, model=model: model.look(part, (1.0,), False, 1.0), image, side) for model in (exported, segmenter))
         found[(1, *image.shape[1:])] = _largest(one, other)
     return found
+
+
+@torch.no_grad()
+def rounding(segmenter: Segmenter, exported: OnnxSegmenter, size: tuple[int, ...]) -> float:
+    """How far the network's own probabilities are from those that it computes in 64 bits; no file can be expected to be nearer.
+
+    Level sets that are multiplied by hundreds before they become masks make much of their last digits.
+
+    Args:
+        segmenter: Whose network it is.
+        exported: The file.
+        size: Of the batch; of volumes, windows of the trained size are looked at.
+    """
+    side = exported.description.fixed
+    if isinstance(side, int):
+        images = _pictures(size, segmenter.channels)
+    else:
+        images = np.random.default_rng(0).standard_normal((2, segmenter.channels, *side), dtype=np.float32)
+    given = torch.from_numpy(images)
+    exact = copy.deepcopy(segmenter.network).double()(given.double()).logits
+    return _largest(segmenter.probs(given, zoom=1.0).numpy(), to_size(exact, given.shape[2:]).softmax(dim=1).numpy())
 
 
 def _differences_of_windows(segmenter: Segmenter, exported: OnnxSegmenter, sides: tuple[int, ...]) -> dict[tuple[int, ...], float]:

@@ -14,7 +14,7 @@ from pydantic import field_validator
 
 from smidgen.core import registry
 from smidgen.core.errors import SettingsError
-from smidgen.core.settings import Frozen, Machine, is_file, overlay, preset, validated
+from smidgen.core.settings import Frozen, Machine, is_file, length, overlay, preset, validated
 from smidgen.parts.losses.expression import parse
 from smidgen.parts.networks import settings as networks
 
@@ -66,6 +66,8 @@ USUAL: Mapping[str, Mapping[str, str]] = {"mixed": {"semi": "weak_plus_masks"}}
 """What stands in a place of a recipe unless somebody says otherwise, whatever a preset has there for others."""
 COSTS = "seconds_per_image"
 """What a preset says of its own speed, for `inspect`."""
+LENGTHS = ("steps", "epochs")
+"""Settings of methods that learn which say how long; where both are above 0, one rules."""
 SUPPLIED = ("encoder", *PARTS)
 """Needs that come from the settings: factories, not products."""
 
@@ -125,7 +127,7 @@ def places(recipe: str) -> tuple[str, ...]:
     """
     function = _function(recipe)
     if function is None:
-        raise SettingsError(f"--recipe {recipe}: no such recipe: {registry.nearest(recipe, recipes())}")
+        raise SettingsError(f"--recipe {recipe}: no such recipe: {registry.nearest(recipe, (*recipes(), *_makers()))}")
     said = {n.attr for n in ast.walk(function) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == "choice"}
     return tuple(name for name in Choice.model_fields if name in said | {"predict", *PARTS})
 
@@ -159,9 +161,14 @@ def meant(recipe: str, words: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     Returns:
         The recipe's name, and the words with the method's among them.
     """
-    if recipe in recipes() or recipe not in (row.name for row in registry.methods() if row.stage == "semi"):
+    if recipe in recipes() or recipe not in _makers():
         return recipe, dict(words)
     return "semi", {"semi": recipe} | {name: value for name, value in words.items() if value is not None}
+
+
+def _makers() -> tuple[str, ...]:
+    """Methods that have a recipe of their own."""
+    return tuple(row.name for row in registry.methods() if row.stage == "semi")
 
 
 def of_kind(values: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
@@ -202,6 +209,31 @@ def resolve(recipe: str, preset_name: str, words: Mapping[str, Any], kind: Kind 
         machine=validated(Machine, values.get("machine", {}), "machine"),
         seed=int(values.get("seed", 0)),
     )
+
+
+def without_effect(words: Mapping[str, Any], resolved: Resolved) -> list[str]:
+    """Lengths that somebody asked for and that another one takes the place of: steps, where the preset counts epochs.
+
+    Args:
+        words: As `resolve` got them.
+        resolved: What they came to.
+
+    Returns:
+        A line for each, with the remedy.
+    """
+    lines = []
+    for group, settings in resolved.methods.items():
+        said, ruling = words.get(group) or {}, length(settings)
+        if ruling is None or not ruling[1].overrides or ruling[0] in said:
+            continue
+        for name in LENGTHS:
+            if name in said and name != ruling[0] and said[name] > 0:
+                number = f"{getattr(settings, ruling[0]):g}"
+                lines.append(
+                    f"--{group}.{name} {said[name]} has no effect, since {group}.{ruling[0]} is {number} (preset {resolved.preset}): "
+                    f"add --{group}.{ruling[0]} 0"
+                )
+    return lines
 
 
 def checked_preset(name: str) -> dict[str, Any]:

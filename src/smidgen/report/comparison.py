@@ -115,7 +115,7 @@ def efficiency(arms: Sequence[Mapping[str, Any]], metric: str) -> Markup:
         axes.minorticks_off()
         axes.set_xlabel("labeled")
         axes.set_ylabel(metric)
-        axes.legend(frameon=False, loc="lower right", fontsize=8)
+        axes.legend(frameon=False, loc="best", fontsize=8)
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return blocks.in_page_colors(file.getvalue())

@@ -122,6 +122,25 @@ def test_the_papers_rim_erodes_a_ball():
     assert overlaps["exact"] == 1
 
 
+def test_how_steep_masks_are_around_a_ball():
+    """Radius 25 in the paper's crop: one voxel is so large a step that hardly any voxel gets a gradient through the mask."""
+    ball = ((np.indices((112, 112, 80)) - np.array([56, 56, 40]).reshape(3, 1, 1, 1)) ** 2).sum(axis=0) <= 25**2
+    found = signed_distance(ball).astype(float)
+    assert found[found > 0].min() == approx(0.0156, abs=1e-4)
+    assert found[found < 0].max() == approx(-0.057, abs=1e-3)
+    inside = 1 / (1 + np.exp(np.clip(1500 * found, -60, 60)))
+    assert (1500 * inside * (1 - inside) > 1e-3).mean() == approx(0.0063, abs=5e-5)
+
+
+def test_the_papers_scale_is_that_of_the_crop():
+    line = np.zeros(21, bool)
+    line[8:13] = True
+    whole, crop = signed_distance(line), signed_distance(line[5:16])
+    assert (whole[14] - whole[13], crop[9] - crop[8]) == (approx(0.125), approx(1 / 3))
+    steady = [signed_distance(mask, mode="exact", reach=10.0) for mask in (line, line[5:16])]
+    assert np.allclose(steady[0][5:16], steady[1])
+
+
 def test_long_voxels_count_as_long():
     bar = np.zeros((5, 3), bool)
     bar[1:4, 1] = True  # three along the first axis, one along the second

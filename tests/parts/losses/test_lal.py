@@ -154,9 +154,20 @@ def test_an_isolated_error_is_forgiven():
     assert found[0, 0].item() == approx(0.277604, abs=1e-6)
     assert found[0, 1].item() == approx(0.220738, abs=1e-6)
     assert found[1, 1].item() == approx(0.237497, abs=1e-6)
+    assert by_window({"radius": 0}, logits, label)[0, 1, 1].item() == approx(2.1269, abs=5e-5), "cross entropy"
     ours, plain = gradient({}, logits, label)[0, 0], gradient({"radius": 0}, logits, label)[0, 0]
     assert [-plain[1, 1].item(), -ours[1, 1].item()] == approx([0.0979, 0.0404], abs=5e-5)
     assert [-plain[0, 0].item(), -ours[0, 0].item()] == approx([0.0132, 0.0186], abs=5e-5)
+
+
+@mark.parametrize(("width", "share"), [(0.5, 0.480), (1.0, 0.171), (2.0, 0.124)])
+def test_share_of_the_center_in_a_full_window(width, share):
+    windows = Windows.gaussian(1, 1, width, by_count=False)
+    leaf, label = torch.zeros(1, 1, 3, 3, requires_grad=True), torch.zeros(1, 3, 3, dtype=torch.int16)
+    merged(leaf, label, label, windows)[0, 0, 1, 1].backward()
+    assert leaf.grad is not None
+    assert leaf.grad[0, 0, 1, 1].item() == approx(share, abs=5e-4)
+    assert Windows.gaussian(2, 1, 1.0, by_count=False).gains == (1.0, approx(0.6065, abs=5e-5), approx(0.1353, abs=5e-5))
 
 
 def test_weight_that_pixels_of_an_even_image_receive():

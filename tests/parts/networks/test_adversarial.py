@@ -5,7 +5,7 @@ import torch
 from pytest import approx
 from torch import nn
 
-from smidgen.parts.losses.agreement import log_probs
+from smidgen.parts.losses.agreement import kl, log_probs
 from smidgen.parts.networks.adversarial import fgsm, input_gradient, moved, statistics_kept, virtual_direction, weights_held
 
 ONE = torch.ones(1)
@@ -66,6 +66,18 @@ def test_the_virtual_direction_is_where_the_answer_changes_most():
         found = virtual_direction(ask, image, log_probs(ask(image)), torch.tensor([1e-2]), rounds=8)
         unit = found.flatten() / found.norm()
         assert (unit * unit[0].sign()).tolist() == approx([0.4472136, -0.8944272], abs=1e-3)
+        step = 1e-3 * unit.view(1, 2, 1)
+        curvature = 2 * float(kl(log_probs(ask(image)), log_probs(ask(image + step)))) / 1e-3**2
+        assert curvature == approx(1.25, rel=1e-2), "the largest eigenvalue"
+
+
+def test_both_attacks_are_as_strong_at_the_same_size():
+    """As an L2 radius 0.03 would be 256 times weaker on 256 x 256 pixels than as a change of each."""
+    image, size, low, high = torch.zeros(1, 1, 256, 256), 0.03 * ONE, -ONE, ONE
+    torch.manual_seed(0)
+    direction = torch.randn_like(image).sign()  # root mean square 1
+    assert fgsm(image, direction, size, low, high).norm().item() == approx(7.68, rel=1e-4)
+    assert moved(image, direction, size, low, high).norm().item() == approx(7.68, rel=1e-4)
 
 
 def test_a_radius_means_the_same_for_every_size_of_image():

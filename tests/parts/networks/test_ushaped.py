@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.optim import Adam
+from torch.utils.flop_counter import FlopCounterMode
 
 from smidgen.core.errors import SettingsError, WeightsError
 from smidgen.parts.imaging.channels import ChannelStatistics
@@ -36,6 +37,18 @@ def test_the_v_net_has_the_parameters_of_the_published_one():
     encoder = EncoderFactory(Settings(name="vnet"), 1, dims=3)()
     heads = [HeadFactory("point", dims=3)(encoder.channels, encoder.strides, 1) for _ in range(2)]
     assert parameters(encoder) + sum(map(parameters, heads)) == 9_448_866
+    assert parameters(heads[1]) == 17, "what a level set costs"
+
+
+@torch.no_grad()
+def test_the_v_net_has_the_operations_of_the_published_one():
+    with torch.device("meta"):
+        encoder = EncoderFactory(Settings(name="vnet"), 1, dims=3)().eval()
+        heads = [HeadFactory("point", dims=3)(encoder.channels, encoder.strides, 1) for _ in range(2)]
+        with FlopCounterMode(display=False) as counter:
+            features = encoder(torch.zeros(1, 1, 112, 112, 80))
+            assert all(head(features, (112, 112, 80)).logits.shape == (1, 1, 112, 112, 80) for head in heads)
+    assert counter.get_total_flops() / 2e9 == pytest.approx(40.1, abs=0.05)
 
 
 def test_the_v_net_has_its_convolutions_dropout_and_nothing_else():
@@ -44,6 +57,13 @@ def test_the_v_net_has_its_convolutions_dropout_and_nothing_else():
     assert kernels.count((3, 3, 3)) == 1 + 2 + 3 + 3 + 3 + 3 + 3 + 2 + 1
     assert kernels.count((2, 2, 2)) == 4 + 4
     assert [module.p for module in model.modules() if isinstance(module, nn.Dropout3d)] == [0.5]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_pools(name):
+    """Pooling of volumes is missing on Apple's chips; strides do its work."""
+    made = [type(module).__name__ for module in network(name, 3).modules()]
+    assert not [one for one in made if "Pool" in one]
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance", "group"])

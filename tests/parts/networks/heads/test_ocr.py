@@ -10,6 +10,8 @@ import pytest
 import torch
 from pytest import approx
 from torch import nn, tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from smidgen.core.fit import Step
 from smidgen.methods.segment.settings import Supervised
@@ -102,6 +104,23 @@ def test_weights_over_2048_channels_as_the_paper_counts_them():
     block = weights(whole.context) + weights(whole.fused)
     assert block == 1_179_648
     assert weights(whole.pixels) + block == 10_616_832
+
+
+@pytest.mark.parametrize(("classes", "pairs"), [(19, 0.16 + 0.08 + 0.08), (150, 2.5)])
+@torch.no_grad()
+def test_operations_over_2048_channels_as_the_paper_counts_them(classes, pairs):
+    """Billions of multiplications on 128 x 128 places; nearly all are in the reduction, places times classes are next to nothing."""
+    head = Ocr(settings.Ocr(), (2048,), (8,), classes).eval()
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        with FlopCounterMode(display=False) as reduction:
+            pixels = head.pixels(torch.zeros(1, 2048, 128, 128))
+        with FlopCounterMode(display=False) as rest:
+            found = head.fused(torch.cat([head.context(pixels, torch.zeros(1, classes, 128, 128))[0], pixels], dim=1))
+    assert found.shape == (1, 512, 128, 128)
+    assert reduction.get_total_flops() / 2e9 == approx(154.6, abs=0.05)
+    assert rest.get_flop_counts()["Global"][torch.ops.aten.bmm] / 2e9 == approx(pairs, abs=0.02)
+    if classes == 19:
+        assert (reduction.get_total_flops() + rest.get_total_flops()) / 1e9 == approx(337.8, abs=0.05)
 
 
 def test_the_papers_schedule():
