@@ -43,7 +43,7 @@ demo: setup  ## from tags of real photographs to a model and a report
 bench: setup  ## measure what is missing in benchmarks/results
 	@$(BIN)/python scripts/claims.py
 
-docs: setup  ## write docs/generated (methods, settings, results) and check the documentation
+docs: setup  ## write docs/generated (methods, settings) and docs/results.md, and check the documentation
 	@$(BIN)/python scripts/documentation.py
 
 method: setup  ## files of a new method: make method STAGE=refine NAME=smooth

@@ -1,6 +1,6 @@
 """The documentation: what is generated from the code, and what has to be true of the rest.
 
-`documentation.py` writes `docs/generated` (methods, settings, results) and checks; `documentation.py --check` only checks. Torch-free.
+`documentation.py` writes `docs/results.md` and `docs/generated` (methods, settings) and checks; `documentation.py --check` only checks. Torch-free.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from smidgen.recipes.choice import all_settings
 ROOT = Path(__file__).parents[1]
 GENERATED = ("docs/generated", "docs/pictures")
 """Folders that a fresh checkout does not have, so nothing may link there."""
+RESULTS = ROOT / "docs" / "results.md"
+"""Generated and kept, so that the figures can be read without a checkout."""
 FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"""\]\(\s*<?([^)\s>]+)>?(?:\s+"[^"]*")?\s*\)|\b(?:src|href)="([^"]+)\"""")
 PAPER = re.compile(r"\((?P<author>[\w-]+)[^()]*?(?P<year>(?:19|20)\d\d)")
@@ -137,6 +139,8 @@ def complaints() -> list[str]:
     found += undocumented_methods(rows, ROOT / "docs" / "methods", sources)
     for kind in all_settings().values():
         found += undocumented_settings(kind)
+    if not RESULTS.exists() or RESULTS.read_text(encoding="utf-8") != measured_page():
+        found.append("docs/results.md: is not what benchmarks/results says: run `make docs`")
     return found
 
 
@@ -174,15 +178,40 @@ def settings_page() -> str:
 
 
 def results_page(records: Iterable[dict[str, Any]]) -> str:
-    """A table of the measured claims: baseline, method, and their paired difference."""
-    lines = ["# Results", "", "| claim | data | metric | baseline | method | difference | seeds |", "|---|---|---|---|---|---|---|"]
+    """A table of the measured claims - baseline, method, and their paired difference - and a table of all rows for each."""
+    lines = [
+        "# Results",
+        "",
+        "Made by `make docs` from `benchmarks/results`; [how](../benchmarks/README.md). ± is the standard deviation over seeds.",
+        "",
+    ]
+    lines += ["| claim | data | metric | baseline | method | difference | seeds |", "|---|---|---|---|---|---|---|"]
+    details: list[str] = []
     for record in records:
         base, ours = record["baseline"], record["method"]
-        difference = _spread([b - a for a, b in zip(base["values"], ours["values"], strict=True)])
         cells = [record["claim"], record["data"], record["metric"], f"{base['name']} {_spread(base['values'])}"]
-        cells += [f"{ours['name']} {_spread(ours['values'])}", difference, str(len(record["seeds"]))]
+        cells += [f"{ours['name']} {_spread(ours['values'])}", _difference(base, ours), str(len(ours["values"]))]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        details += _rows(record)
+    return "\n".join(lines + details) + "\n"
+
+
+def _rows(record: dict[str, Any]) -> list[str]:
+    """Everything one claim measured: arm by arm, with the paper's figures and what it took."""
+    base, paper = record["baseline"], record["paper"]
+    told = f" The paper: {paper['baseline']} and {paper['method']} ({paper['data']})." if paper else ""
+    lines = ["", f"## {record['claim']}", ""]
+    lines += [f"{record['question']} {record['data']}, {record['split']}; {record['metric']}.{told}", ""]
+    lines += ["| | mean | difference to the first | seeds |", "|---|---|---|---|"]
+    for row in (base, record["method"], *record["others"]):
+        compared = "" if row is base or row.get("data", record["data"]) != record["data"] else _difference(base, row)
+        lines.append(f"| {row['name']} | {_spread(row['values'])} | {compared} | {len(row['values'])} |")
+    return lines
+
+
+def _difference(base: dict[str, Any], row: dict[str, Any]) -> str:
+    """Mean and deviation over the seeds that both have."""
+    return _spread([b - a for a, b in zip(base["values"], row["values"], strict=False)])
 
 
 def speed_page(records: Iterable[dict[str, Any]]) -> str:
@@ -226,7 +255,7 @@ def faults_page(found: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def measured_page(folder: Path) -> str:
+def measured_page(folder: Path = ROOT / "benchmarks" / "results") -> str:
     """All that `benchmarks/results` holds: claims, speed, faults."""
 
     def read(pattern: str) -> list[dict[str, Any]]:
@@ -246,10 +275,9 @@ def main(arguments: list[str]) -> int:
     if "--check" not in arguments:
         folder = ROOT / "docs" / "generated"
         folder.mkdir(parents=True, exist_ok=True)
-        results = measured_page(ROOT / "benchmarks" / "results")
-        for name, text in (("methods", methods_page()), ("settings", settings_page()), ("results", results)):
-            (folder / f"{name}.md").write_text(text, encoding="utf-8")
-            print(f"docs/generated/{name}.md")
+        for page, text in ((folder / "methods.md", methods_page()), (folder / "settings.md", settings_page()), (RESULTS, measured_page())):
+            page.write_text(text, encoding="utf-8")
+            print(page.relative_to(ROOT))
     found = complaints()
     print("\n".join(found) if found else f"documentation: {len(pages())} pages checked, nothing to complain about")
     return int(bool(found))

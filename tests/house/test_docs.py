@@ -105,10 +105,28 @@ def test_undocumented_settings_are_found():
 
 
 def test_results_are_paired():
-    record = {"claim": "c", "data": "d", "metric": "mIoU", "seeds": [0, 1]}
+    record = {"claim": "c", "question": "q?", "data": "d", "split": "val", "metric": "mIoU", "seeds": [0, 1], "paper": None}
     record |= {"baseline": {"name": "cam", "values": [40.0, 42.0]}, "method": {"name": "advcam", "values": [43.0, 47.0]}}
-    row = documentation.results_page([record]).splitlines()[-1]
-    assert row == "| c | d | mIoU | cam 41 ± 1.4 | advcam 45 ± 2.8 | 4 ± 1.4 | 2 |"
+    others = [{"name": "once", "values": [44.0], "data": "d"}, {"name": "elsewhere", "values": [9.0], "data": "e"}]
+    page = documentation.results_page([record | {"others": others}]).splitlines()
+    assert page[6] == "| c | d | mIoU | cam 41 ± 1.4 | advcam 45 ± 2.8 | 4 ± 1.4 | 2 |"
+    assert page[page.index("## c") + 2] == "q? d, val; mIoU."
+    assert page[-4:] == [
+        "| cam | 41 ± 1.4 |  | 2 |",
+        "| advcam | 45 ± 2.8 | 4 ± 1.4 | 2 |",
+        "| once | 44 | 4 | 1 |",
+        "| elsewhere | 9 |  | 1 |",
+    ]
+    paper = {"baseline": 1.0, "method": 2.0, "data": "VOC"}
+    assert "The paper: 1.0 and 2.0 (VOC)." in documentation.results_page([record | {"others": [], "paper": paper}])
+
+
+def test_results_that_are_not_what_was_measured_are_found(page, monkeypatch):
+    assert not [line for line in documentation.complaints() if "results.md" in line]
+    monkeypatch.setattr(documentation, "RESULTS", page("# Results\n", "results.md"))
+    assert [line for line in documentation.complaints() if "results.md" in line] == [
+        "docs/results.md: is not what benchmarks/results says: run `make docs`"
+    ]
 
 
 def test_speed_is_shown_as_ratios():
