@@ -59,10 +59,11 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "aspp": ("dense ASPP and decoder", {"head": "aspp", "aspp": {"separable": False}}),
     "smp": ("DeepLabV3+ of segmentation-models-pytorch", {"head": "aspp"}),
     "plain": ("OCR 512/256 without regions", {"head": "ocr", "ocr": {"context": False}}),
+    "fpn": ("feature pyramid, the preset's head", {"head": "fpn"}),
     "uniform": ("OCR 512/256, every region the whole image", {"head": "ocr", "ocr": {"sharpness": 0.0}}),
 }
 """Name -> what it is, in words; what it says over TRAINING."""
-OTHERS = ("compact", "aspp", "smp", "plain", "uniform")
+OTHERS = ("compact", "plain", "fpn", "aspp", "smp", "uniform")
 
 CLAIM = Claim(
     name="ocr_head",

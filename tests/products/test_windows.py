@@ -36,7 +36,7 @@ def slowly(predict, image, window, overlap):
     grown = np.pad(image, [(0, 0), *((0, max(0, s - n)) for n, s in zip(space, sides, strict=True))], mode="symmetric")
     axes = []
     for n, s in zip(grown.shape[1:], sides, strict=True):
-        gaps, step = 0, max(1, int(s * (1 - overlap)))
+        gaps, step = 0, max(1, int(round(s * (1 - overlap), 6)))
         while gaps * s < n - s or (gaps + 0.25) * step < n - s:
             gaps += 1
         axes.append(sorted({round(i * (n - s) / max(1, gaps)) for i in range(gaps + 1)}))
@@ -139,6 +139,10 @@ def test_windows_are_spread_evenly_and_one_is_saved_where_little_is_lost():
         starts = _starts(n, side, overlap)
         assert starts[0] == 0 and starts[-1] == n - side
         assert max(np.diff(starts)) <= min(side, 1.25 * side * (1 - overlap) + 1)
+
+
+def test_an_overlap_that_has_no_exact_binary_fraction_loses_no_place():
+    assert _starts(30, 10, 0.8) == list(range(0, 21, 2))  # 10 * (1 - 0.8) is 1.9999999999999996
 
 
 def test_the_strides_of_the_papers_atria_are_an_overlap_per_axis():

@@ -21,6 +21,8 @@ FLOOR = 1e-3
 """Least weight of a pixel of a window; corners of a volume's window would else get none at all."""
 SLACK = 0.25
 """By this share of their distance two windows may lie farther apart than asked."""
+ROUNDING = 1e-6
+"""10 * (1 - 0.8) is a little less than 2 in binary fractions, and means 2."""
 
 
 def sliding(
@@ -155,7 +157,7 @@ def _starts(n: int, side: int, overlap: float) -> list[int]:
     """
     if n <= side:
         return [0]
-    step = max(1, int(side * (1 - overlap)))
+    step = max(1, int(side * (1 - overlap) + ROUNDING))
     gaps = max(math.ceil((n - side) / step - SLACK), math.ceil((n - side) / side))
     return [round(i * (n - side) / gaps) for i in range(gaps + 1)]
 
