@@ -1,6 +1,6 @@
 """The documentation: what is generated from the code, and what has to be true of the rest.
 
-`documentation.py` writes `docs/results.md` and `docs/generated` (methods, settings) and checks; `documentation.py --check` only checks. Torch-free.
+`documentation.py` writes `docs/results.md` and `docs/generated` (methods, settings) and checks; `--check` only checks. Torch-free.
 """
 
 from __future__ import annotations

@@ -67,6 +67,8 @@ def test_recipes_share_the_split_the_labels_and_what_is_finished(folder, quick, 
     assert sum(name.startswith("segment-") for name in stages) == 3
     record = json.loads((compared.folder / "comparison.json").read_text())
     assert len(record["cells"]) == 4 and set(record["cells"][0]["each"]) == {"p09", "p10", "p11"}
+    table = compared._repr_html_()
+    assert table.count("<tr>") == 1 + 4 and "15 min" in table and str(compared.report) in table
     page = compared.report.read_text()
     assert 'src="http' not in page and page.count("<img ") == 3 * (2 + 4)
     before = {path: path.stat().st_mtime_ns for path in (compared.folder / "stages").rglob("*.npz")}

@@ -108,6 +108,12 @@ class Compared:
         arms = [{**vars(arm), "mean": arm.mean, "spread": arm.spread, "verdict": arm.verdict} for arm in self.arms]
         return {"folder": self.folder, "report": self.report, "metric": self.metric, "arms": arms, "left_out": self.left_out}
 
+    def _repr_html_(self) -> str:
+        """Scores and costs, for notebooks."""
+        from smidgen.actions.shown import of_comparison
+
+        return of_comparison(self.metric, self.figures["arms"], self.report)
+
 
 def compare(
     data: str | Path | Dataset,

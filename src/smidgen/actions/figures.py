@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 NAMED = 6
@@ -122,6 +122,24 @@ def class_table(scored: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[
         far = (_moments(one["hd95"], 1, 2), _moments(one["assd"], 1, 2))
         rows.append((name, *shares, *far, str(one["cases"])))
     return columns, rows
+
+
+def arm_table(metric: str, arms: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Heading and a row per arm of a comparison.
+
+    Args:
+        metric: What was scored, in words.
+        arms: With the fields of `compare.Arm`, mean, spread and verdict.
+    """
+    # mIoU is one number for all images, and the difference a mean of their own ones.
+    against = "each image, against the first" if metric == "mIoU" else "against the first"
+    rows = []
+    for arm in arms:
+        gain = "" if arm["gain"] is None else f"{100 * arm['gain']:+.1f}, {arm['verdict']}"
+        spread = "" if arm["spread"] is None else f"± {100 * arm['spread']:.1f}"
+        costs = (f"{arm['seconds'] / 60:.1f} min", f"{arm['minutes']:.0f} min")
+        rows.append((arm["recipe"], arm["labeled"], percent(arm["mean"]), spread, gain, *costs))
+    return ("recipe", "labeled", metric, "", against, "training", "person"), rows
 
 
 def label_next(scores: Mapping[str, Any]) -> tuple[str, ...]:

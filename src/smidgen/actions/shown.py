@@ -106,3 +106,14 @@ def _read(image: str) -> np.ndarray:
         return ImageFile(image, channels=header(image).channels).read()
     except Broken:  # its pages are channels, else it would not have been predicted
         return ImageFile(image, channels=header(image, every=True).channels, every=True).read()
+
+
+def of_comparison(metric: str, arms: Sequence[Mapping[str, Any]], path: Path) -> str:
+    """Arms of a comparison, a row each.
+
+    Args:
+        metric: What was scored, in words.
+        arms: As for `figures.arm_table`.
+        path: The page with curves and pictures.
+    """
+    return pictures.gallery("comparison", (), [f"report: {path}"]) + pictures.table(*figures.arm_table(metric, arms))

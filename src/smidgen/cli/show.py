@@ -149,16 +149,12 @@ def _converted(result: Converted, console: Console) -> None:
 
 
 def _compared(result: Compared, console: Console) -> None:
-    # mIoU is one number for all images, and the difference a mean of their own ones.
-    against = "each image, against the first" if result.metric == "mIoU" else "against the first"
-    table = Table("recipe", "labeled", result.metric, "", against, "training", "person", box=None, pad_edge=False)
+    heading, rows = figures.arm_table(result.metric, result.figures["arms"])
+    table = Table(*heading, box=None, pad_edge=False)
     for column in (2, 3, 5, 6):
         table.columns[column].justify = "right"
-    for arm in result.arms:
-        gain = "" if arm.gain is None else f"{100 * arm.gain:+.1f}, {arm.verdict}"
-        spread = "" if arm.spread is None else f"± {100 * arm.spread:.1f}"
-        costs = (f"{arm.seconds / 60:.1f} min", f"{arm.minutes:.0f} min")
-        table.add_row(arm.recipe, arm.labeled, f"{100 * arm.mean:.1f}", spread, gain, *costs)
+    for row in rows:
+        table.add_row(*row)
     console.print(table)
     console.print(f"report    {result.report}", markup=False, soft_wrap=True)
 
