@@ -20,7 +20,7 @@ from smidgen.core.screen import Screen, watching
 from smidgen.data.dataset import Dataset
 from smidgen.data.formats import Unannotated
 from smidgen.data.summary import Summary, summarize
-from smidgen.recipes.choice import COSTS, resolve
+from smidgen.recipes.choice import COSTS, STEP_COSTS, Kind, Resolved, resolve
 
 STOPPED = "stopped; nothing was written"
 """What is said after Ctrl-C."""
@@ -151,12 +151,20 @@ def plan(chosen: Chosen, data: Dataset, preset_name: str) -> tuple[tuple[str, ..
     planned = Plan()
     recipe = getattr(importlib.import_module(f"smidgen.recipes.{chosen.recipe}"), chosen.recipe)
     planned.stage("predict", resolved.choice.predict, data, segmenter=recipe(planned, data, resolved.choice))
-    seconds = settings.preset(preset_name).get(COSTS, {})
-    learned = max(len(data.labeled if chosen.recipe == "masks" else data.tagged), 1)
-    names = [row.name for row in planned.stages]
-    known = kind == "pictures" and all(name in seconds for name in names)
-    minutes = sum(seconds[name] for name in names) * learned / 60 * REFERENCE_CORES / max(cores(), 1) if known else None
+    images = len(data.train) if kind != "pictures" else max(len(data.labeled if chosen.recipe == "masks" else data.tagged), 1)
+    costs = [_seconds(row.name, images, resolved, settings.preset(preset_name), kind) for row in planned.stages]
+    known = [one for one in costs if one is not None]
+    minutes = sum(known) / 60 * REFERENCE_CORES / max(cores(), 1) if len(known) == len(costs) else None
     return tuple(f"{row.stage} {row.name}" for row in planned.stages), minutes
+
+
+def _seconds(name: str, images: int, resolved: Resolved, values: Mapping[str, Any], kind: Kind) -> float | None:
+    """What a method takes on two cores; None where the preset does not say."""
+    said = values if kind == "pictures" else values.get(kind) or {}
+    step, image = said.get(STEP_COSTS, {}).get(name), said.get(COSTS, {}).get(name)
+    if step is not None and not getattr(resolved.methods[name], "epochs", 0):
+        return step * getattr(resolved.methods[name], "steps", 0)
+    return None if image is None else image * images
 
 
 def _lines(

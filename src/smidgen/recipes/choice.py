@@ -64,8 +64,8 @@ Kind = Literal["pictures", "slices", "volumes"]
 """What images are, for a network."""
 USUAL: Mapping[str, Mapping[str, str]] = {"mixed": {"semi": "weak_plus_masks"}}
 """What stands in a place of a recipe unless somebody says otherwise, whatever a preset has there for others."""
-COSTS = "seconds_per_image"
-"""What a preset says of its own speed, for `inspect`."""
+COSTS, STEP_COSTS = "seconds_per_image", "seconds_per_step"
+"""What a preset says of its own speed, for `inspect`; a block for slices or volumes says it again, and counts steps."""
 LENGTHS = ("steps", "epochs")
 """Settings of methods that learn which say how long; where both are above 0, one rules."""
 SUPPLIED = ("encoder", *PARTS)
@@ -255,7 +255,7 @@ def checked_preset(name: str) -> dict[str, Any]:
 
 def _check(values: Mapping[str, Any], name: str) -> None:
     classes = all_settings()
-    plain = {*Choice.model_fields, "seed", COSTS}
+    plain = {*Choice.model_fields, "seed", COSTS, STEP_COSTS}
     for group, said in values.items():
         if group not in classes and group not in plain:
             raise SettingsError(f"--preset {name}: {group}: nothing has this name: {registry.nearest(group, [*classes, *plain])}")
