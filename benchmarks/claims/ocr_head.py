@@ -60,10 +60,11 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "smp": ("DeepLabV3+ of segmentation-models-pytorch", {"head": "aspp"}),
     "plain": ("OCR 512/256 without regions", {"head": "ocr", "ocr": {"context": False}}),
     "fpn": ("feature pyramid, the preset's head", {"head": "fpn"}),
+    "fpn-half": ("feature pyramid of half the width", {"head": "fpn", "fpn": {"pyramid_channels": 128, "channels": 64}}),
     "uniform": ("OCR 512/256, every region the whole image", {"head": "ocr", "ocr": {"sharpness": 0.0}}),
 }
 """Name -> what it is, in words; what it says over TRAINING."""
-OTHERS = ("compact", "plain", "fpn", "aspp", "smp", "uniform")
+OTHERS = ("compact", "plain", "fpn", "fpn-half", "aspp", "smp", "uniform")
 
 CLAIM = Claim(
     name="ocr_head",

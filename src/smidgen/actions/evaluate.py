@@ -259,7 +259,9 @@ def _of_model(run: Path, data: Dataset, device: models.Device) -> _Lazy:
         )
     takes = segmenter.channels
     if data.channels not in ((takes,) if segmenter.zscored else (1, takes)):  # gray pictures are repeated, channels of volumes are not
-        raise UsageError(f"{run}: the model takes images of {takes} channels, those of {data.name} have {data.channels}: convert them")
+        raise UsageError(
+            f"{run}: the model was trained on {takes} channel{'s' if takes > 1 else ''}, {data.name} has {data.channels}: convert it"
+        )
     restrict, how = models.way(run, segmenter)
     with_masks = {id: sample for id, sample in data.samples.items() if sample.read_label is not None}
 

@@ -82,7 +82,7 @@ def volumes(scored: Mapping[str, Any]) -> tuple[str, ...]:
     mean, kept = told["mean_dice"], (scored.get("volumes_largest_component") or {}).get("mean_dice")
     interval = mean["interval"]
     within = f" ({ends(interval)}, 95 % over {interval['units']} {_cases(interval['of'])})" if interval else ""
-    lines = [f"mean Dice {_moments(mean)}{within}, over {mean['cases']} cases"]
+    lines = [f"mean Dice {_moments(mean)}{within}, over {mean['cases']} case{'s' if mean['cases'] != 1 else ''}"]
     if kept:
         lines.append(f"          {_moments(kept)} with only the largest piece of each structure")
     worst = [f"{name} in {one['worst_case']}" for name, one in told["classes"].items() if one["worst_case"]]

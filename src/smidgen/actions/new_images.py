@@ -152,7 +152,7 @@ def _gathered(files: Mapping[Path, Path], place: Place, channels: int, volumes: 
         whole = {n: file for n, file in numbers.items() if gray or (channels > 1 and _channels_of(file, volumes) == channels)}
         images += [NewImage((file,), case.as_posix() if only else _plain(file, files[file])) for file in whole.values()]
         if parts := {n: file for n, file in numbers.items() if n not in whole}:
-            images.append(_together(case, parts, channels, place.channels))
+            images.append(_together(case, parts, channels, place))
     return sorted(images, key=lambda one: one.path)
 
 
@@ -202,21 +202,22 @@ def _channels_of(file: Path, volumes: bool) -> int | None:
         return None
 
 
-def _together(case: Path, numbers: Mapping[int, Path], channels: int, sure: bool) -> NewImage:
+def _together(case: Path, numbers: Mapping[int, Path], channels: int, place: Place) -> NewImage:
     files = tuple(numbers[number] for number in sorted(numbers))
-    return NewImage(files, case.as_posix(), "" if are_complete(numbers, channels) else _wrong(case, numbers, channels, sure))
+    return NewImage(files, case.as_posix(), "" if are_complete(numbers, channels) else _wrong(case, numbers, channels, place))
 
 
-def _wrong(case: Path, numbers: Mapping[int, Path], channels: int, sure: bool) -> str:
+def _wrong(case: Path, numbers: Mapping[int, Path], channels: int, place: Place) -> str:
     """What to say of a case that has other channels than the model takes."""
     there = told([file.name for _, file in sorted(numbers.items())])
     takes = f"the model takes {channels} channel{'s' if channels > 1 else ''} (0000{f' to {channels - 1:04}' if channels > 1 else ''})"
     if missing := sorted(set(range(channels)) - set(numbers)):
         first = next(iter(numbers.values()))
+        what = "name also" if place.root is None else "add"
         absent = f"{case.name}_{missing[0]:04}{suffix_of(first.name)}"
-        return f"channel {told(written(missing))} of {case.name} is missing, {takes}, one file each, and there is {there}: add {absent}"
+        return f"channel {told(written(missing))} of {case.name} is missing, {takes}, one file each, and there is {there}: {what} {absent}"
     remedy = "name the files that it takes one by one" if channels == 1 else "leave only the channels that it was trained with"
-    aside = "" if sure else "; if these are no channels, end their names otherwise"
+    aside = "" if place.channels else "; if these are no channels, end their names otherwise"
     return f"{case.name} has {len(numbers)} channels ({there}), and {takes}: {remedy}{aside}"
 
 

@@ -192,7 +192,10 @@ def _one_kind(found: Found, cases: dict[str, Case]) -> None:
                 "save all volumes in one format: frames differ between them",
             )
         elif number != most[1]:
-            what, remedy = f"{number} channels, {most[1]} expected as in most volumes", "convert it, or leave it out"
+            what, remedy = (
+                f"{number} channel{'s' if number > 1 else ''}, {most[1]} expected as in most volumes",
+                "convert it, or leave it out",
+            )
         else:
             continue
         found.problems.append(Problem(found.shown(case.files[0]), what, remedy, (id,)))
