@@ -15,7 +15,7 @@ from _volumes import Setting
 
 ACDC = Setting("acdc", "3groups", 2)
 SEEDS = (0, 1, 2)
-STEPS = 5000
+STEPS = 4000
 STRONG: dict[str, Any] = {"steps": STEPS, "epochs": 0}
 """Of all arms."""
 CROSSED = {**STRONG, "overlap": 1.0}

@@ -48,7 +48,10 @@ def test_a_nifti_gets_a_label_with_its_own_affine_and_place(run, tmp_path):
     volume = opened_volume(str(tmp_path / "a.nii.gz"))
     direct = Segmenter.load(run / "model").predict(volume[:], keep_probs=True)
     np.testing.assert_array_equal(np.asarray(label.dataobj), volume.frame.stored(direct.label))
-    np.testing.assert_array_equal(np.load(tmp_path / "out" / "probs" / "a.npz")["probs"], direct.probs)
+    for value, name in enumerate(CLASSES.names):
+        probs = nibabel.load(tmp_path / "out" / "probs" / f"a_{value}_{name}.nii.gz")
+        np.testing.assert_array_equal(probs.affine, label.affine)
+        np.testing.assert_array_equal(np.asarray(probs.dataobj), volume.frame.stored(direct.probs[value].astype(np.float32)))
     assert (tmp_path / "out" / "overlays" / "a.jpg").is_file()
     assert (tmp_path / "out" / "predictions.csv").read_text().count("a.nii.gz") == 2
 

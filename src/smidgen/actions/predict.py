@@ -98,8 +98,8 @@ def predict(
             channels of one case (CASE_0000.nii.gz, CASE_0001.nii.gz) become one image where the model takes several.
         out: Where masks go; RUN/predictions/NAME by default.
         overlay: Also write pictures of the image with the mask over it, of 4096 pixels at most; of a volume of three slices.
-        probs: Also write all class probabilities (npz, one array `probs` of classes x height x width, float16; of a volume classes x
-            depth x height x width).
+        probs: Also write all class probabilities: npz, one array `probs` of classes x height x width, float16; of volumes one float32
+            volume per class on the grid of the image, CASE_1_NAME, in its format.
         scales: Relative input sizes whose probabilities are averaged; by default as the run was scored.
         flip: Also average over the mirrored image, if the run was scored without.
         calibrated: Add the class biases that `smidgen train --calibrate 2` measured on held-out masks, if the run was scored without.

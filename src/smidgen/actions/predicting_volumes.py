@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ from smidgen.data.volumes import LabelWriter, LazyVolume, label_path, opened_vol
 from smidgen.products import masks, pictures
 from smidgen.products import volumes as products
 from smidgen.products.largest import only_largest
-from smidgen.products.probs_file import probs_file
 from smidgen.products.scores import Scores
 
 PLANES = 9
@@ -32,6 +32,9 @@ MOST_WHOLE = 200_000_000
 """Voxels of a volume whose pieces are told apart: its label, its confidence and the numbers of pieces take 10 bytes each."""
 UNLIKE = 1.5
 """Voxels that are so many times as large or small as in training are worth a warning."""
+
+UNSAFE = re.compile(r"[^\w-]+")
+"""What no file name needs."""
 
 log = logging.getLogger(__name__)
 
@@ -77,18 +80,26 @@ class VolumeJob:
         shown = _Shown(volume, self.overlay)
         sure = 0.0
         self.written[name] = label_path(self.folder / name, volume.frame)
-        kept = probs_file(self.folder / "probs" / f"{name}.npz", (len(model.classes), *volume.frame.size)) if self.probs else nullcontext()
         parts = self._whole(file, volume) if self.largest else products.blocks(model, volume, keep_probs=self.probs, **self.how)
-        with LabelWriter(self.written[name], volume.frame, np.uint16 if wide else np.uint8) as writer, kept as file_of_probs:
+        with ExitStack() as open_files:
+            writer = open_files.enter_context(LabelWriter(self.written[name], volume.frame, np.uint16 if wide else np.uint8))
+            targets = self._of_classes(name, volume) if self.probs else ()
+            of_classes = [open_files.enter_context(one) for one in targets]
             for planes, rows, part in parts:
                 writer.place(values[part.label] if values.size else part.label, planes, rows)
                 sure += float(part.confidence.sum(dtype=np.float64))
                 shown.take(planes, rows, part.label)
-                if file_of_probs is not None and part.probs is not None:
-                    file_of_probs.place(part.probs, planes, rows)
+                for file_of_class, probs in zip(of_classes, part.probs if part.probs is not None else (), strict=False):
+                    file_of_class.place(probs.astype(np.float32), planes, rows)
         if self.overlay:
             masks.write_image(self.folder / "overlays" / f"{name}.jpg", shown.picture(model.classes.background))
         return sure / math.prod(volume.frame.size)
+
+    def _of_classes(self, name: str, volume: LazyVolume) -> Iterator[LabelWriter]:
+        """A volume of probabilities for each class, on the grid of the image."""
+        for value, of_class in enumerate(self.segmenter.classes.names):
+            path = self.folder / "probs" / f"{name}_{value}_{UNSAFE.sub('-', of_class)}"
+            yield LabelWriter(path, volume.frame, np.float32)
 
     def _whole(self, file: Path, volume: LazyVolume) -> list[tuple[slice, slice, Scores]]:
         """The volume as one block, of which only the largest piece of each class is kept."""

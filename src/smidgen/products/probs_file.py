@@ -19,7 +19,7 @@ MEMBER = "probs.npy"
 
 
 class ProbsFile:
-    """An array (classes, height, width) on disk that is filled from top to bottom; or one of a volume, filled block by block.
+    """An array (classes, height, width) on disk that is filled from top to bottom.
 
     Args:
         file: Where.
@@ -39,14 +39,6 @@ class ProbsFile:
             self._file.write(np.ascontiguousarray(plane, dtype=KIND).tobytes())
         self._row += probs.shape[1]
 
-    def place(self, probs: Float[np.ndarray, "k s r w"], planes: slice, rows: slice) -> None:
-        """Some rows of some planes of a volume."""
-        _, depth, height, width = self._shape
-        for n, of_class in enumerate(probs):
-            for z, plane in enumerate(of_class, planes.start):
-                self._file.seek(self._start + ((n * depth + z) * height + rows.start) * width * KIND.itemsize)
-                self._file.write(np.ascontiguousarray(plane, dtype=KIND).tobytes())
-
 
 @contextmanager
 def probs_file(path: Path, shape: tuple[int, ...]) -> Iterator[ProbsFile]:
@@ -54,7 +46,7 @@ def probs_file(path: Path, shape: tuple[int, ...]) -> Iterator[ProbsFile]:
 
     Args:
         path: The file; its folder is made.
-        shape: Classes, height, width; of a volume classes, depth, height, width.
+        shape: Classes, height, width.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     plain = path.with_name(f".{os.getpid()}.part.{path.name}.npy")
