@@ -26,6 +26,8 @@ from smidgen.products.segmenter import Architecture, Segmenter
 nibabel = pytest.importorskip("nibabel")
 AFFINE = np.array([[0.0, -0.7, 0, 90], [0.6, 0, 0.05, -126], [0, 0, 3.0, -72], [0, 0, 0, 1]])
 CLASSES = Classes(("background", "ball"))
+KINDS = ("0_background", "1_ball")
+"""How volumes of probabilities are called."""
 TABLE = '{"channel_names": {"0": "T1", "1": "FLAIR"}, "labels": {"background": 0, "ball": 1}, "numTraining": 2, "file_ending": ".nii.gz"}'
 
 
@@ -64,12 +66,15 @@ def test_files_of_one_case_are_one_volume_in_the_order_of_their_channels(two, tm
     for seed, name in enumerate(("b_0001", "b_0000", "ward/a_0000", "ward/a_0001")):
         scan(tmp_path / f"scans/{name}.nii.gz", seed)
     assert main(["predict", str(two), str(tmp_path / "scans"), "--out", str(tmp_path / "out"), "--probs", "--overlay"]) == 0
-    assert written(tmp_path / "out") == ["b.nii.gz", "ward/a.nii.gz"]
+    probs = [f"probs/{name}_{kind}.nii.gz" for name in ("b", "ward/a") for kind in KINDS]
+    assert written(tmp_path / "out") == ["b.nii.gz", *probs, "ward/a.nii.gz"]
     label = nibabel.load(tmp_path / "out/b.nii.gz")
     parts = [opened_volume(str(tmp_path / f"scans/b_000{i}.nii.gz")) for i in (0, 1)]
     direct = Segmenter.load(two / "model").predict(np.concatenate([part[:] for part in parts]), keep_probs=True)
     np.testing.assert_array_equal(np.asarray(label.dataobj), parts[0].frame.stored(direct.label))
-    np.testing.assert_array_equal(np.load(tmp_path / "out/probs/b.npz")["probs"], direct.probs)
+    for value, kind in enumerate(KINDS):
+        found = nibabel.load(tmp_path / f"out/probs/b_{kind}.nii.gz")
+        np.testing.assert_array_equal(np.asarray(found.dataobj), parts[0].frame.stored(direct.probs[value].astype(np.float32)))
     np.testing.assert_array_equal(label.affine, nibabel.load(tmp_path / "scans/b_0000.nii.gz").affine)
     with (tmp_path / "out/predictions.csv").open() as file:
         assert {row["image"].rpartition("/")[2] for row in csv.DictReader(file)} == {"a_0000.nii.gz", "b_0000.nii.gz"}
