@@ -198,7 +198,7 @@ def test_files_that_are_no_models_are_named_and_never_opened(run, photos, tmp_pa
         "pickle.onnx": "not a readable ONNX file",
         "text.txt": "no model",
         "some.safetensors": "without what they mean",
-        "nowhere.onnx": "no such file",
+        "nowhere.onnx": "there is no such file",
     }.items():
         assert main(["predict", str(tmp_path / name), str(photos), "--out", str(tmp_path / "masks")]) == 2
         message = capsys.readouterr().err

@@ -61,8 +61,9 @@ def load(path: Path, device: Device = "cpu") -> Segmenter | OnnxSegmenter:
     """
     if not path.exists():
         near = nearest(path.name, [one.name for one in path.parent.iterdir()]) if path.parent.is_dir() else None
-        remedy = f"did you mean {path.parent / near}?" if near else "name the folder of a finished `smidgen train`"
-        raise UsageError(f"{path}: there is no such run: {remedy}")
+        remedy = "name the folder of a finished `smidgen train`, or what `smidgen export` wrote"
+        what = "file" if path.suffix else "run"
+        raise UsageError(f"{path}: there is no such {what}: {f'did you mean {path.parent / near}?' if near else remedy}")
     if path.suffix.lower() == ONNX:
         from smidgen.products.onnx import OnnxSegmenter
 
