@@ -62,7 +62,7 @@ def test_counts(name):
     assert in_splits == counts.instances and data.channels == counts.channels
     assert not any(sample.sparse for sample in data.samples.values())
     assert data.problems == () and not data.split_drawn
-    torn = [note for note in data.notes if "groups are in more than one split" in note]
+    torn = [note for note in data.notes if "in more than one split" in note]
     assert bool(torn) == counts.torn and all("if 0 means unlabeled" in note for note in data.notes if note not in torn)
 
 

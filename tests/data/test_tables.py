@@ -164,7 +164,7 @@ def test_groups_torn_by_a_written_split_are_said(folder):
     folder.text("cases.csv", "filename,patient\na.png,1\nb.png,1\nc.png,2\n")
     data = opened(folder, split="filename,split\na.png,train\nb.png,val\nc.png,train\n", yaml="groups: cases.csv:patient")
     assert [sample.group for sample in data.samples.values()] == ["1", "1", "2"]
-    assert data.notes == ("split.csv: 1 groups are in more than one split (1), so scores may be too good",)
+    assert data.notes == ("split.csv: in more than one split, so scores may be too good: 1 of 2 groups (1)",)
     with pytest.raises(DataError, match=r"cases\.csv has no column case"):
         opened(folder, yaml="groups: cases.csv:case")
 
