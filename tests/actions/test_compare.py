@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,6 +38,27 @@ def test_differences_are_paired_by_image_and_seed():
     together = _gain(base[:1], mixed, dict.fromkeys(ids, "one patient"))[1]
     assert together is None  # one group: nothing to draw from
     assert _gain(base[:1], mixed, dict(zip(ids, "aabbccdd", strict=True)))[1] is None  # four groups are too few
+
+
+def test_the_difference_of_miou_is_that_of_all_pixels_together():
+    ids = [f"i{n}" for n in range(6)]
+
+    def counted(
+        right: int,
+    ) -> dict[str, np.ndarray]:  # each image: 10 pixels of class 0, all right, and 10 of class 1, some taken for class 0
+        return {id: np.array([[10, 0, 0], [10 - right, right, 0]]) for id in ids}
+
+    def pooled(right: int, seed: int = 0) -> Cell:
+        miou = (10 / (20 - right) + right / 10) / 2
+        return replace(cell("a", seed, dict.fromkeys(ids, 0.3)), score=miou, counts=counted(right))
+
+    gain, interval = _gain([pooled(5)], [pooled(8)], {})
+    assert gain == pytest.approx((10 / 12 + 0.8) / 2 - (10 / 15 + 0.5) / 2)  # each image's own number, .3 on both sides, has no say
+    assert interval == (pytest.approx(gain), pytest.approx(gain))  # all images are alike
+    half = pooled(8)
+    half = replace(half, counts={id: counted(8)[id] if n % 2 else counted(2)[id] for n, id in enumerate(ids)})
+    low, high = _gain([pooled(5)], [half], {})[1]
+    assert low < 0 < high
 
 
 def test_a_difference_within_noise_is_called_so():

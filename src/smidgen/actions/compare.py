@@ -44,8 +44,8 @@ class Arm:
         minutes: Of a person who labels that many.
         seconds: Of one training, mean over seeds.
         peak_mib: Largest memory, MiB.
-        gain: Mean difference to the first recipe with as many labels, over val images and seeds; None for the first recipe itself, or
-            where it was left out.
+        gain: Mean difference of the score to the first recipe with as many labels, over seeds; None for the first recipe itself, or where
+            it was left out.
         interval: 95 % interval of that difference, from a bootstrap over val images (groups of them); None where there are too few.
     """
 
@@ -298,19 +298,24 @@ def _arms(
 
 
 def _gain(base: Sequence[Cell], other: Sequence[Cell], groups: Mapping[str, str | None]) -> tuple[float | None, tuple[float, float] | None]:
-    """Mean paired difference of val images over seeds, and how far it would move with other images."""
+    """Mean difference over seeds that both have, and how far it would move with other val images."""
     import numpy as np
 
-    from smidgen.parts.metrics.bootstrap import FEW, of_means
+    from smidgen.parts.metrics.bootstrap import FEW, of_differences, of_means
 
     seeds = {cell.seed: cell for cell in base}
     pairs = [(seeds[cell.seed], cell) for cell in other if cell.seed in seeds]
     if not pairs:
         return None, None
     ids = sorted(set(pairs[0][0].each).intersection(*(cell.each for pair in pairs for cell in pair)))
-    differences = np.array([statistics.mean(b.each[id] - a.each[id] for a, b in pairs) for id in ids])
-    interval = of_means(differences, [groups.get(id) for id in ids])
-    return float(differences.mean()), None if interval is None or interval.units < FEW else (interval.low, interval.high)
+    of = [groups.get(id) for id in ids]
+    if all(cell.counts for pair in pairs for cell in pair):
+        counts = [(np.stack([a.counts[id] for id in ids]), np.stack([b.counts[id] for id in ids])) for a, b in pairs]
+        gain, interval = statistics.mean(b.score - a.score for a, b in pairs), of_differences(counts, of)
+    else:
+        differences = np.array([statistics.mean(b.each[id] - a.each[id] for a, b in pairs) for id in ids])
+        gain, interval = float(differences.mean()), of_means(differences, of)
+    return gain, None if interval is None or interval.units < FEW else (interval.low, interval.high)
 
 
 def _write(compared: Compared, cells: Sequence[Cell], data: Dataset) -> None:

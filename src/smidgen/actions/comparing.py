@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ class Cell:
         metric: What was scored, in words.
         score: Mean over the classes of the data set: mIoU of pictures, Dice of volumes, in [0, 1].
         each: The same of each val image, by id.
+        counts: Confusion counts of each val image, from which mIoU is made; none for volumes.
         seconds: Spent on its stages, those that are shared with other cells included.
         peak_mib: Largest memory of the process, MiB.
         predictions: What it says of val images, read when asked for.
@@ -47,6 +48,7 @@ class Cell:
     seconds: float
     peak_mib: float
     predictions: Mapping[str, Any]
+    counts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def arm(self) -> tuple[str, str]:
@@ -100,6 +102,7 @@ def worked(job: Job, fabric: Any, screen: Screen, recipe: str, labeled: str) -> 
         seconds=sum(one.seconds for one in run.finished),
         peak_mib=max(one.peak_mib for one in run.finished),
         predictions=predictions,
+        counts=scored.counts if scored.cases is None else {},
     )
 
 

@@ -131,15 +131,13 @@ def arm_table(metric: str, arms: Iterable[Mapping[str, Any]]) -> tuple[tuple[str
         metric: What was scored, in words.
         arms: With the fields of `compare.Arm`, mean, spread and verdict.
     """
-    # mIoU is one number for all images, and the difference a mean of their own ones.
-    against = "each image, against the first" if metric == "mIoU" else "against the first"
     rows = []
     for arm in arms:
         gain = "" if arm["gain"] is None else f"{100 * arm['gain']:+.1f}, {arm['verdict']}"
         spread = "" if arm["spread"] is None else f"± {100 * arm['spread']:.1f}"
         costs = (f"{arm['seconds'] / 60:.1f} min", f"{arm['minutes']:.0f} min")
         rows.append((arm["recipe"], arm["labeled"], percent(arm["mean"]), spread, gain, *costs))
-    return ("recipe", "labeled", metric, "", against, "training", "person"), rows
+    return ("recipe", "labeled", metric, "", "against the first", "training", "person"), rows
 
 
 def label_next(scores: Mapping[str, Any]) -> tuple[str, ...]:

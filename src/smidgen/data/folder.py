@@ -258,7 +258,9 @@ def split_of(found: Found, names: Names, samples: dict[str, Sample], val: float 
         sides.setdefault(group_of(sample), set()).add(sample.split)
     torn = [group for group, parts in sides.items() if len(parts) > 1]
     if torn:
-        found.notes.append(f"split.csv: in more than one split, so scores may be too good: {len(torn)} of {len(sides)} groups ({told(torn)})")
+        found.notes.append(
+            f"split.csv: in more than one split, so scores may be too good: {len(torn)} of {len(sides)} groups ({told(torn)})"
+        )
     return samples, False
 
 

@@ -222,6 +222,23 @@ def _holders(counts: Int64[np.ndarray, "n k k1"], groups: Sequence[str | None] |
     return np.array([len(np.unique(group[column])) for column in holds.T], np.int64)
 
 
+def of_differences(
+    pairs: Sequence[tuple[Int64[np.ndarray, "n k k1"], Int64[np.ndarray, "n k k1"]]], groups: Sequence[str | None] | None = None
+) -> Interval | None:
+    """Interval of the difference of two mIoUs over the same images, averaged over pairs: in each draw both sides have the same images.
+
+    Args:
+        pairs: Confusion counts of each image by one side and by the other; a pair for each training seed.
+        groups: Group of each image.
+    """
+    if not pairs:
+        return None
+    images = len(pairs[0][0])
+    weights = draws(images, groups)
+    gained = [mean_over_present(ious(weights, other)) - mean_over_present(ious(weights, base)) for base, other in pairs]
+    return interval(np.mean(gained, axis=0), *_units(images, groups))
+
+
 def of_means(values: Float[np.ndarray, " n"], groups: Sequence[str | None] | None = None) -> Interval | None:
     """Interval of the mean of one value per image."""
     weights = draws(len(values), groups)
