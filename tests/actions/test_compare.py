@@ -14,6 +14,7 @@ from smidgen.actions.comparing import Cell, shown_of
 from smidgen.actions.variants import Variant
 from smidgen.cli.main import main
 from smidgen.core.errors import NeedError, SettingsError, UsageError
+from smidgen.report.comparison import sentence
 
 
 def cell(recipe: str, seed: int, each: dict[str, float]) -> Cell:
@@ -66,7 +67,7 @@ def test_a_difference_within_noise_is_called_so():
     assert arm(0.02, (-0.01, 0.05)).verdict == "within noise"
     assert arm(0.02, (0.01, 0.05)).verdict == "better"
     assert arm(-0.02, (-0.05, -0.01)).verdict == "worse"
-    assert arm(0.02, None).verdict == "too few val images to tell"
+    assert arm(0.02, None).verdict == "too few val images or groups to tell"
     assert arm(0.02, None).mean == pytest.approx(0.6) and arm(0.02, None).spread == pytest.approx(0.1 * 2**0.5)
 
 
@@ -128,6 +129,17 @@ def test_heads_are_compared_by_variants_of_one_recipe(folder, quick, tmp_path):
     assert len([*(tmp_path / "c").glob("stages/segment-*")]) == 2
     with pytest.raises(SettingsError, match="width"):
         smidgen.compare(folder, recipes="masks,masks:head=fcn:fcn.width=-1", out=tmp_path / "d", preset="small", settings=settings)
+
+
+def test_the_page_says_what_could_not_be_told():
+    def told(interval: tuple[float, float] | None, gain: float = 0.02) -> str:
+        arms = [vars(one) | {"mean": one.mean, "verdict": one.verdict} for one in (arm(None, None), arm(gain, interval))]
+        arms[1]["recipe"] = "other"
+        return sentence(arms, "mIoU").partition(". ")[2]
+
+    assert told(None).startswith("Val has too few images, or groups of them, to tell a difference from noise")
+    assert told((-0.1, 0.1)).startswith("With as many labels, nothing was better than masks beyond noise")
+    assert told((0.01, 0.1)).startswith("Better than masks with as many labels, beyond noise: other with all labeled, +2.0")
 
 
 def test_a_recipe_that_finds_nothing_beside_the_masks_is_left_out(tmp_path):

@@ -75,7 +75,7 @@ class Arm:
         if self.gain is None:
             return ""
         if self.interval is None:
-            return "too few val images to tell"
+            return "too few val images or groups to tell"
         if self.interval[0] <= 0 <= self.interval[1]:
             return "within noise"
         return "better" if self.gain > 0 else "worse"

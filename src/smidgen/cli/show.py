@@ -151,6 +151,7 @@ def _converted(result: Converted, console: Console) -> None:
 def _compared(result: Compared, console: Console) -> None:
     heading, rows = figures.arm_table(result.metric, result.figures["arms"])
     table = Table(*heading, box=None, pad_edge=False)
+    table.columns[0].overflow = "fold"  # variants have long names that differ at the end
     for column in (2, 3, 5, 6):
         table.columns[column].justify = "right"
     for row in rows:

@@ -85,6 +85,9 @@ def sentence(arms: Sequence[Mapping[str, Any]], metric: str) -> str:
     if clear:
         told = "; ".join(f"{arm['recipe']} with {arm['labeled']} labeled, {100 * arm['gain']:+.1f}" for arm in clear)
         return f"{text} Better than {arms[0]['recipe']} with as many labels, beyond noise: {told}."
+    others = [arm for arm in arms if arm["gain"] is not None]
+    if others and all(arm["interval"] is None for arm in others):
+        return f"{text} Val has too few images, or groups of them, to tell a difference from noise."
     if len({arm["recipe"] for arm in arms}) > 1:
         return f"{text} With as many labels, nothing was better than {arms[0]['recipe']} beyond noise."
     return text
