@@ -52,7 +52,13 @@ def main() -> None:
     paper = {**CROSSED, "agreement": "jsd", "strong": False}
     rows = [
         ("plain supervised", "plain", "masks", plain, ""),
-        ("crossed, each network with a patient that the other one lacks", "crossed-apart", "cotraining", {"cotraining": STRONG}, ""),
+        (
+            "crossed, each network with a patient that the other one lacks",
+            "crossed-apart",
+            "cotraining",
+            {"cotraining": {**STRONG, "overlap": 0.5}},
+            "",
+        ),
         ("own teachers, no exchange", "own", "cotraining", {"cotraining": {**CROSSED, "agreement": "own"}}, ""),
         ("agreement as in the paper, with diversity", "jsd-diverse", "cotraining", {"cotraining": paper}, ""),
         ("agreement as in the paper, without diversity", "jsd", "cotraining", {"cotraining": {**paper, "diversity_weight": 0.0}}, ""),
