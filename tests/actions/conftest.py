@@ -57,3 +57,16 @@ def folder(tmp_path):
 def quick():
     """Settings with which everything runs in seconds, and learns nothing."""
     return QUICK
+
+
+@pytest.fixture
+def boxes():
+    """Makes so many volumes of 8 voxels a side with a box in each, and their masks, by id: v0, v1 …"""
+
+    def made(count: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        rng = np.random.default_rng(0)
+        label = np.zeros((8, 8, 8), np.uint8)
+        label[2:5, 2:6, 3:6] = 1
+        return {f"v{n}": label + rng.normal(0, 0.1, label.shape) for n in range(count)}, {f"v{n}": label for n in range(count)}
+
+    return made

@@ -142,13 +142,8 @@ def test_the_page_says_what_could_not_be_told():
     assert told((0.01, 0.1)).startswith("Better than masks with as many labels, beyond noise: other with all labeled, +2.0")
 
 
-def test_a_recipe_that_finds_nothing_beside_the_masks_is_left_out(tmp_path):
-    rng = np.random.default_rng(0)
-    images, masks = {}, {}
-    for n in range(5):
-        label = np.zeros((8, 8, 8), np.uint8)
-        label[2:5, 2:6, 3:6] = 1
-        images[f"v{n}"], masks[f"v{n}"] = label + rng.normal(0, 0.1, label.shape), label
+def test_a_recipe_that_finds_nothing_beside_the_masks_is_left_out(boxes, tmp_path):
+    images, masks = boxes(5)
     data = smidgen.Dataset(images, masks, dims=3, split={"v3": "val", "v4": "val"})
     tiny = {"steps": 2, "batch": 1, "patch": (8, 8, 8)}
     settings = {"encoder": {"width": 2, "depth": 2}, "machine": {"workers": 0}, "supervised": tiny, "dtc": {**tiny, "batch_unlabeled": 1}}

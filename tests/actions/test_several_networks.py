@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pytest
 
 import smidgen
 
 
 @pytest.mark.parametrize(("recipe", "how"), [("cps", {}), ("cotraining", {"keep": "distilled", "distill_steps": 2})])
-def test_each_network_and_their_vote_are_scored(recipe, how, tmp_path):
-    rng = np.random.default_rng(0)
-    images, masks = {}, {}
-    for n in range(6):
-        label = np.zeros((8, 8, 8), np.uint8)
-        label[2:5, 2:6, 3:6] = 1
-        images[f"v{n}"], masks[f"v{n}"] = label + rng.normal(0, 0.1, label.shape), label
+def test_each_network_and_their_vote_are_scored(recipe, how, boxes, tmp_path):
+    images, masks = boxes(6)
     masks = {id: label for id, label in masks.items() if id not in ("v2", "v3")}
     data = smidgen.Dataset(images, masks, dims=3, split={"v4": "val", "v5": "val"})
     tiny = {"steps": 2, "batch": 1, "batch_unlabeled": 1, "patch": (8, 8, 8), **how}

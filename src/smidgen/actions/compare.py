@@ -214,7 +214,8 @@ def _check(names: Sequence[str], seeds: int, words: Mapping[str, Any]) -> None:
         raise SettingsError("machine.devices: a comparison runs in one process: train one recipe after the other with `smidgen train`")
     unused = dict(words["settings"])
     for name, kind in product(names, get_args(Kind)):  # what the data are is not known yet
-        resolved = resolve(Variant.of(name).recipe, words["preset"], _of_recipe(name, words, kind)[0], kind)
+        own, within = _of_recipe(name, words, kind)
+        resolved = resolve(within["recipe"], words["preset"], own, kind)
         for group in (*resolved.methods, "encoder", "machine"):
             unused.pop(group, None)
     if unused:
@@ -331,9 +332,4 @@ def _write(compared: Compared, cells: Sequence[Cell], data: Dataset) -> None:
         said = {f"{cell.recipe}, {cell.labeled}": (cell.predictions[id].label, cell.each[id]) for cell in first if id in cell.each}
         sample = data.samples[id]
         shown.append(Shown(id, sample.image(), sample.label(), said, is_oriented(sample)))
-    arms = [_plain(arm) for arm in compared.arms]
-    write_page(compared.report, data.name, data.classes, compared.metric, arms, shown, compared.left_out)
-
-
-def _plain(arm: Arm) -> dict[str, Any]:
-    return {**vars(arm), "mean": arm.mean, "spread": arm.spread, "verdict": arm.verdict}
+    write_page(compared.report, data.name, data.classes, compared.metric, compared.figures["arms"], shown, compared.left_out)

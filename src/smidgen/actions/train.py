@@ -308,13 +308,13 @@ def _work(job: Job, screen: Screen, started: float) -> None:
     from smidgen.core.processes import join, leave
     from smidgen.core.run import Reached, Run
     from smidgen.core.stopping import polite
-    from smidgen.parts.networks.ushaped import TRUNKS
+    from smidgen.parts.networks.weights import resolve as weights
     from smidgen.recipes.supplies import supplies
 
     fabric, until = join(job.resolved.machine), _stages_until(job)
     supplied = supplies(job.resolved, job.data)
-    if (encoder := supplied["encoder"]).in_channels != 3 and encoder.settings.name not in TRUNKS:  # those are made for their channels
-        screen.say(f"note      {encoder.origin}")
+    if (origin := supplied["encoder"].origin) != weights(job.resolved.encoder).origin:  # which was told already; channels were adapted
+        screen.say(f"note      {origin}")
     if job.warm is not None:
         supplied["warm_from"] = job.warm
     with polite():
